@@ -1,0 +1,53 @@
+"""The port between the doors of a process and whatever answers commands.
+
+A gateway owns connections and the order of replies. It hands each whole request to a `Dispatcher`,
+which answers through the `Link` it was given: the engine of this process, or peers over ZeroMQ.
+"""
+
+from enum import IntEnum
+from typing import Protocol
+
+
+class Codec(IntEnum):
+    """How a request came and its reply must go."""
+
+    TEXT = 0
+    """JSON. A frame is one line, with or without its LF; a reply ends with LF."""
+    BINARY = 1
+    """MessagePack. A frame and a reply are the map's bytes, without the 4-byte length."""
+
+
+class Ticket(Protocol):
+    """The place of one reply that comes later."""
+
+    def reply(self, body: bytes) -> bool:
+        """Deliver. False if the client has gone, so that what was taken for it goes back."""
+
+
+class Link(Protocol):
+    """One client, as a dispatcher sees it."""
+
+    gid: int
+    """Global connection id: unique over all processes and restarts; what is tied to a connection is keyed by it."""
+    codec: Codec
+    principal: str
+    """Who is authenticated: a token's name; empty while tokens are configured and none was shown."""
+
+    def reply(self, body: bytes) -> None:
+        """Answer the request that is being dispatched, in its turn."""
+
+    def hold(self, *, ordered: bool) -> Ticket:
+        """Answer it later. `ordered` (no reqId): the replies of later requests wait behind it."""
+
+    def takes_jobs(self) -> bool:
+        """False while it has gone, its reading is paused or its output is backed up: give it no jobs."""
+
+
+class Dispatcher(Protocol):
+    """Carries requests out, here or elsewhere."""
+
+    def submit(self, link: Link, frame: bytes) -> None:
+        """Carry out one whole request. Never raises: faults are answered."""
+
+    def gone(self, link: Link) -> None:
+        """The client left: withdraw its waits, release what was tied to the connection."""
