@@ -432,7 +432,7 @@ def _check(settings: Settings) -> None:
     _check_paths(settings)
     if settings.data_bytes_max > settings.frame_bytes_max:
         raise ConfigError(
-            f"data_bytes_max = {settings.data_bytes_max}: allowed is at most {settings.frame_bytes_max} (frame_bytes_max)"
+            f"data_bytes_max = {settings.data_bytes_max}: at most frame_bytes_max = {settings.frame_bytes_max}"
         )
     if not (settings.auth_tokens or settings.insecure or _is_loopback(settings.host)):
         raise ConfigError(
