@@ -368,9 +368,12 @@ def _bounds(name: str) -> tuple[float, float]:
 def _parse(name: str, value: object, source: Source) -> object:
     """A raw value (text, or what TOML gives) in the field's type. Raises ConfigError."""
     try:
-        return _convert(name, FIELDS[name], value)
+        converted = _convert(name, FIELDS[name], value)
     except (ValueError, TypeError) as error:
         raise _wrong(name, value, source) from error
+    if not _fits(name, FIELDS[name], converted):
+        raise _wrong(name, value, source)
+    return converted
 
 
 def _convert(name: str, kind: Any, value: object) -> object:

@@ -15,14 +15,14 @@ def cores() -> int:
 def memory_bytes() -> int:
     """Memory this process may use: the machine's, or the least limit of the cgroups it is in."""
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min([machine, *_cgroup_limits(_CGROUPS, _own_cgroups())])
+    return min([machine, *cgroup_limits(_CGROUPS, _own_cgroups())])
 
 
 def _own_cgroups() -> str:
     return Path("/proc/self/cgroup").read_text()
 
 
-def _cgroup_limits(root: Path, own: str) -> Iterator[int]:
+def cgroup_limits(root: Path, own: str) -> Iterator[int]:
     """Limits in force, from version 2 (`memory.max`) or 1 (`memory.limit_in_bytes`, a huge number if none).
 
     `own` is the text of /proc/self/cgroup. A container often sees its own group as the root of the tree while
