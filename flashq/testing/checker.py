@@ -1,0 +1,322 @@
+"""The checker: does a history of clients keep what the server promises, whatever was killed meanwhile?
+
+Each kind of violation is a member of `Kind`; together they are the promises
+- a push that was acknowledged is never lost (LOST, VANISHED), happens once (DOUBLED, ID_TWICE) and as it was sent
+  (PHANTOM, DAMAGED);
+- an acknowledged completion is final (REDELIVERED);
+- no two leases of one job overlap, a superseded one counts for nothing (OVERLAP, STALE_ACK, LEASE_TWICE);
+- attempts say what happened (ATTEMPTS), counts are exact (COUNTS);
+- what was refused did not happen (HALF); what is unknown may have happened or not.
+
+It wants a whole life: the history ends after the queues were drained, so that a job which is neither completed nor
+dead by then is lost. It never guesses against the server: where the history leaves two readings (an answer that
+was lost, a lease whose end nobody saw) the one in the server's favour counts. So it may miss a violation, but one that
+it reports is one. The classes follow Jepsen's queue checkers (lost, unexpected, duplicated, recovered).
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import msgspec
+
+from flashq.testing.facts import Attempt, Delivery, Facts, Fate, Job, Word, gather
+from flashq.testing.history import AnyEvent, Counted
+
+EXAMPLES_MAX: Final = 20
+"""Violations told in full; all are counted."""
+
+
+class Kind(StrEnum):
+    """What can be wrong."""
+
+    LOST = "lost"
+    """Its push was acknowledged, and no worker ever saw it."""
+    VANISHED = "vanished"
+    """A worker had it and nobody completed it, but it is not there any more."""
+    PHANTOM = "phantom"
+    """Delivered, but nobody pushed it."""
+    DAMAGED = "damaged"
+    """Delivered with another payload than was pushed."""
+    DOUBLED = "doubled"
+    """One push, two jobs."""
+    ID_TWICE = "id given twice"
+    """Two pushes, one id."""
+    REDELIVERED = "delivered again after its ack"
+    """Its completion had been acknowledged."""
+    OVERLAP = "overlapping leases"
+    """Given to a worker while another's lease ran."""
+    STALE_ACK = "superseded lease accepted"
+    """An ack counted although its lease was not the latest."""
+    LEASE_TWICE = "lease given twice"
+    """Two pulls brought one job under one token."""
+    LEASE_ORDER = "lease token went back"
+    """A later lease has the smaller token."""
+    ATTEMPTS = "attempts"
+    """They went back, a failure was not counted, or there were more than allowed."""
+    HALF = "refused, but happened"
+    """The client was told no, and the job came."""
+    COUNTS = "counts"
+    """The server's counters differ from what there was."""
+
+
+class Violation(NamedTuple):
+    """One promise broken."""
+
+    kind: Kind
+    text: str
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What the server was told, so far as it decides what is right."""
+
+    reconnect_grace_ms: int = 5_000
+    """How long a lease tied to a connection outlives the death of a server process."""
+    doomed_attempts: int = 2
+    """`max_attempts` of the jobs that can only die."""
+    tolerance_ms: int = 2
+    """`started_at` is whole milliseconds of wall time, leases run on the monotonic clock."""
+
+
+class Verdict(msgspec.Struct):
+    """Figures of a history, and what is wrong with it."""
+
+    pushes_attempted: int = 0
+    pushes_acknowledged: int = 0
+    pushes_unknown: int = 0
+    pushes_refused: int = 0
+    unknown_that_happened: int = 0
+    """Of the unknown pushes, those whose job came."""
+    jobs_delivered: int = 0
+    deliveries: int = 0
+    completions_acknowledged: int = 0
+    completions_unknown: int = 0
+    failures_acknowledged: int = 0
+    kills: int = 0
+    violations: dict[Kind, int] = {}
+    examples: list[str] = []
+
+    @property
+    def good(self) -> bool:
+        """Nothing is wrong."""
+        return not self.violations
+
+    def add(self, other: "Verdict") -> None:
+        """Sum up with another history's."""
+        for name in self.__struct_fields__:
+            mine, its = getattr(self, name), getattr(other, name)
+            if isinstance(mine, int):
+                setattr(self, name, mine + its)
+        self.violations = dict(Counter(self.violations) + Counter(other.violations))
+        self.examples = (self.examples + other.examples)[:EXAMPLES_MAX]
+
+
+def check(events: Iterable[AnyEvent], rules: Rules | None = None) -> Verdict:
+    """Judge a whole history."""
+    facts = gather(events)
+    verdict = _figures(facts)
+    found = list(_violations(facts, rules or Rules()))
+    verdict.violations = dict(Counter(violation.kind for violation in found))
+    verdict.examples = [f"{violation.kind}: {violation.text}" for violation in found[:EXAMPLES_MAX]]
+    return verdict
+
+
+def _violations(facts: Facts, rules: Rules) -> Iterator[Violation]:
+    owners = _ids_by_key(facts)
+    yield from _identity(facts, owners)
+    for key, attempts in facts.attempts.items():
+        yield from _push(facts, key, attempts, owners.get(key, set()))
+    for job in facts.jobs.values():
+        yield from _completion(job)
+        yield from _leases(job, facts, rules)
+        yield from _attempts(job)
+    yield from _doomed(facts, owners, rules)
+    yield from _counts(facts, owners)
+
+
+# -- pushes
+
+
+def _ids_by_key(facts: Facts) -> dict[str, set[int]]:
+    """Every id under which a key was acknowledged or delivered."""
+    owners: dict[str, set[int]] = {}
+    for key, attempts in facts.attempts.items():
+        owners[key] = {attempt.id for attempt in attempts if attempt.id}
+    for job in facts.jobs.values():
+        for delivery in job.deliveries:
+            owners.setdefault(delivery.given.key, set()).add(job.id)
+    return owners
+
+
+def _identity(facts: Facts, owners: dict[str, set[int]]) -> Iterator[Violation]:
+    """Keys and ids are one to one, and every delivered key was pushed."""
+    damaged = owners.pop("", set())
+    for job_id in damaged:
+        yield Violation(Kind.DAMAGED, f"job {job_id} came with a payload that no key stands for")
+    key_of: dict[int, str] = {}
+    for key, ids in owners.items():
+        if key not in facts.attempts:
+            yield Violation(Kind.PHANTOM, f"job {sorted(ids)} came as {key}, which nobody pushed")
+        if len(ids) > 1:
+            yield Violation(Kind.DOUBLED, f"{key} is {len(ids)} jobs: {sorted(ids)}")
+        for job_id in ids:
+            other = key_of.setdefault(job_id, key)
+            if other != key:
+                yield Violation(Kind.ID_TWICE, f"id {job_id} is both {other} and {key}")
+
+
+def _push(facts: Facts, key: str, attempts: list[Attempt], ids: set[int]) -> Iterator[Violation]:
+    """What was acknowledged has come and ended; what was refused has not come."""
+    acknowledged = {attempt.id for attempt in attempts if attempt.id}
+    for job_id in acknowledged:
+        if not facts.jobs[job_id].deliveries and not attempts[0].push.doomed:
+            yield Violation(Kind.LOST, f"{key}, acknowledged as job {job_id}, was never delivered")
+    if ids and all(attempt.fate is Fate.REFUSED for attempt in attempts):
+        yield Violation(Kind.HALF, f"{key} was refused, but is job {sorted(ids)}")
+    if attempts[0].push.doomed:
+        return
+    for job_id in ids:
+        job = facts.jobs[job_id]
+        if job.deliveries and not any(ack.fate is not Fate.REFUSED for ack in job.acks):
+            yield Violation(Kind.VANISHED, f"{key}, job {job_id}, was delivered, never completed, and is gone")
+
+
+# -- leases
+
+
+def _completion(job: Job) -> Iterator[Violation]:
+    """An ack that counted is the end of its job."""
+    done = [ack for ack in job.acks if ack.fate is Fate.DONE]
+    if not done:
+        return
+    first = min(done, key=lambda ack: ack.answered_us)
+    for delivery in job.deliveries:
+        if delivery.given.lease <= first.lease:
+            continue
+        text = f"job {job.id}: ack of lease {first.lease} counted, lease {delivery.given.lease} was given"
+        after = delivery.given.started_ms * 1_000 > first.answered_us
+        yield Violation(Kind.REDELIVERED if after else Kind.STALE_ACK, text)
+
+
+def _leases(job: Job, facts: Facts, rules: Rules) -> Iterator[Violation]:
+    for earlier, later in zip(job.deliveries, job.deliveries[1:], strict=False):
+        one, two = earlier.given, later.given
+        if one.lease == two.lease:
+            yield Violation(Kind.LEASE_TWICE, f"job {job.id}: lease {one.lease} came to two pulls")
+            continue
+        gap = two.started_ms + rules.tolerance_ms - one.started_ms
+        if gap < 0:
+            yield Violation(Kind.LEASE_ORDER, f"job {job.id}: lease {two.lease} began {-gap} ms before {one.lease}")
+        short = _earliest_end_ms(job, earlier, facts, rules) - two.started_ms - rules.tolerance_ms
+        if short > 0:
+            yield Violation(Kind.OVERLAP, f"job {job.id}: lease {one.lease} had {short} ms left as {two.lease} began")
+
+
+def _earliest_end_ms(job: Job, delivery: Delivery, facts: Facts, rules: Rules) -> int:
+    """The first moment at which a lease may have ended: by itself, by a FAIL, or with its connection."""
+    given, pull = delivery.given, delivery.pull
+    ends = [given.started_ms + pull.lease_ms]
+    ends += [
+        fail.invoked_us // 1_000 for fail in job.fails if fail.lease == given.lease and fail.fate is not Fate.REFUSED
+    ]
+    lost = facts.lost_links.get((pull.by, pull.link)) if pull.released else None
+    if lost is not None:
+        at = bisect_left(facts.kills, lost.alive_us, key=lambda kill: kill.at_us)
+        if at < len(facts.kills) and facts.kills[at].at_us <= lost.at_us:
+            ends.append(facts.kills[at].at_us // 1_000 + rules.reconnect_grace_ms)
+        else:
+            ends.append(lost.alive_us // 1_000)
+    return min(ends)
+
+
+def _attempts(job: Job) -> Iterator[Violation]:
+    """They never go back, and every acknowledged failure shows in the next delivery."""
+    failed = {fail.lease for fail in job.fails if fail.fate is Fate.DONE}
+    least = 0
+    for delivery in job.deliveries:
+        given = delivery.given
+        if given.attempts < least:
+            yield Violation(Kind.ATTEMPTS, f"job {job.id}: {given.attempts} attempts where {least} were counted")
+        least = max(least, given.attempts) + (given.lease in failed)
+
+
+# -- ends and sums
+
+
+def _doomed(facts: Facts, owners: dict[str, set[int]], rules: Rules) -> Iterator[Violation]:
+    """A job that only fails does so `max_attempts` times at most."""
+    for key, attempts in facts.attempts.items():
+        if not attempts[0].push.doomed:
+            continue
+        for job_id in owners.get(key, ()):
+            failures = {fail.lease for fail in facts.jobs[job_id].fails if fail.fate is Fate.DONE}
+            if len(failures) > rules.doomed_attempts:
+                yield Violation(Kind.ATTEMPTS, f"job {job_id} failed {len(failures)} times of {rules.doomed_attempts}")
+
+
+def _counts(facts: Facts, owners: dict[str, set[int]]) -> Iterator[Violation]:
+    """Counted when all was quiet, and again when all was drained: what lies between was there to be drained."""
+    if len(facts.counts) < 2:
+        return
+    quiet, end = facts.counts[-2], facts.counts[-1]
+    if _present(end):
+        yield Violation(Kind.COUNTS, f"drained, yet {_present(end)} jobs are counted: {end}")
+    died = end.dead - quiet.dead
+    ends = Counter(_end_after(job, quiet.at_us) for job in facts.jobs.values())
+    sure = ends[Fate.DONE] + died
+    if not sure <= _present(quiet) <= sure + ends[Fate.UNKNOWN]:
+        yield Violation(Kind.COUNTS, f"{_present(quiet)} jobs were counted, {sure} were there: {quiet}")
+    if len(facts.counts) > 2:
+        yield from _dead_counts(facts, owners, end.dead - facts.counts[0].dead)
+
+
+def _end_after(job: Job, moment_us: int) -> Fate | None:
+    """How sure it is that a job was completed after a moment; None if it was before, or never."""
+    done = [ack.invoked_us for ack in job.acks if ack.fate is Fate.DONE]
+    if done:
+        return Fate.DONE if min(done) > moment_us else None
+    unknown = any(ack.fate is Fate.UNKNOWN and ack.invoked_us > moment_us for ack in job.acks)
+    return Fate.UNKNOWN if unknown else None
+
+
+def _dead_counts(facts: Facts, owners: dict[str, set[int]], dead: int) -> Iterator[Violation]:
+    """Dead are all doomed jobs and no others; an unknown push may have made one that nobody saw."""
+    doomed = [key for key, attempts in facts.attempts.items() if attempts[0].push.doomed]
+    least = sum(len(owners.get(key, ())) for key in doomed)
+    most = least + sum(
+        not owners.get(key) and any(attempt.fate is Fate.UNKNOWN for attempt in facts.attempts[key]) for key in doomed
+    )
+    if not least <= dead <= most:
+        yield Violation(Kind.COUNTS, f"{dead} dead letters, but {least} to {most} doomed jobs")
+
+
+def _present(counted: Counted) -> int:
+    return counted.waiting + counted.delayed + counted.active
+
+
+def _figures(facts: Facts) -> Verdict:
+    pushed = Counter(_best(attempts) for attempts in facts.attempts.values())
+    came = {delivery.given.key for job in facts.jobs.values() for delivery in job.deliveries}
+    unsure = [key for key, attempts in facts.attempts.items() if _best(attempts) is Fate.UNKNOWN]
+    ended = Counter(_best(job.acks) for job in facts.jobs.values() if job.acks)
+    return Verdict(
+        pushes_attempted=len(facts.attempts),
+        pushes_acknowledged=pushed[Fate.DONE],
+        pushes_unknown=pushed[Fate.UNKNOWN],
+        pushes_refused=pushed[Fate.REFUSED],
+        unknown_that_happened=sum(key in came for key in unsure),
+        jobs_delivered=sum(bool(job.deliveries) for job in facts.jobs.values()),
+        deliveries=sum(len(job.deliveries) for job in facts.jobs.values()),
+        completions_acknowledged=ended[Fate.DONE],
+        completions_unknown=ended[Fate.UNKNOWN],
+        failures_acknowledged=sum(fail.fate is Fate.DONE for job in facts.jobs.values() for fail in job.fails),
+        kills=len(facts.kills),
+    )
+
+
+def _best(tries: Sequence[Attempt] | Sequence[Word]) -> Fate:
+    """What is known at best after several tries of one thing."""
+    fates = {each.fate for each in tries}
+    return Fate.DONE if Fate.DONE in fates else Fate.UNKNOWN if Fate.UNKNOWN in fates else Fate.REFUSED

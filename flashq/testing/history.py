@@ -1,0 +1,165 @@
+"""Histories: what clients asked of a server and what they were told, written down outside of it.
+
+Each client writes one file, a JSON line an event. An operation is an invocation (`Push`, `Pull`, `Ack`, `Fail`) and at
+most one outcome under the same (`by`, `op`): `Done`, `Refused` or `Unknown`. One without an outcome counts as
+unknown: its client was killed or never heard. Times are microseconds of Unix time, `started_ms` is the server's.
+The classes of outcome are those of Jepsen's histories (ok, fail, info).
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+import msgspec
+
+
+def now_us() -> int:
+    """Unix time in microseconds."""
+    return time.time_ns() // 1_000
+
+
+class Given(NamedTuple):
+    """A job as a pull delivered it."""
+
+    id: int
+    key: str
+    """The name its producer gave the payload; empty if the payload was not what that key stands for."""
+    lease: int
+    started_ms: int
+    attempts: int
+
+
+class Event(msgspec.Struct, tag_field="e", gc=False):
+    """What they all have: when, by which client, in which of its operations."""
+
+    at_us: int
+    by: str
+    op: int
+
+
+class Push(Event, tag="push"):
+    """PUSH or PUSHB, invoked: one payload a key. `doomed` jobs can only end as dead letters."""
+
+    queue: str
+    keys: list[str]
+    repeat_of: int | None = None
+    """The operation of which this is a repetition under one idempotency key."""
+    doomed: bool = False
+
+
+class Pull(Event, tag="pull"):
+    """PULL or PULLB, invoked on connection `link`."""
+
+    queue: str
+    lease_ms: int
+    link: int
+    released: bool
+    """Asked for `release_on_disconnect`: its leases end with the connection."""
+
+
+class Ack(Event, tag="ack"):
+    """ACK or ACKB, invoked: (id, lease) of each job."""
+
+    jobs: list[tuple[int, int]]
+
+
+class Fail(Event, tag="fail"):
+    """FAIL, invoked."""
+
+    id: int
+    lease: int
+
+
+class Done(Event, tag="done"):
+    """The server answered `ok: true`."""
+
+    ids: list[int] = []
+    """Push: the jobs' ids, in the order of the keys."""
+    given: list[Given] = []
+    """Pull: the jobs."""
+    refused: list[int] = []
+    """Ack of several: those that were not found, or whose lease was lost."""
+    unknown: list[int] = []
+    """Ack of several: those whose shard did not answer."""
+
+
+class Refused(Event, tag="refused"):
+    """The server answered `ok: false`."""
+
+    code: str
+    error: str
+
+
+class Unknown(Event, tag="unknown"):
+    """No answer came: it may have happened or not."""
+
+    why: str
+
+
+class LinkLost(Event, tag="lost"):
+    """A client saw its connection end; the last reply on it came at `alive_us`."""
+
+    link: int
+    alive_us: int
+
+
+class Kill(Event, tag="kill"):
+    """Processes were killed; `at_us` is just before. `op` numbers the kills."""
+
+    victims: list[str]
+
+
+class Serving(Event, tag="serving"):
+    """What kill number `op` had killed answered again."""
+
+
+class Counted(Event, tag="counted"):
+    """STATS while nobody pushed or pulled: what the server says it has."""
+
+    waiting: int
+    delayed: int
+    active: int
+    dead: int
+
+
+AnyEvent = Push | Pull | Ack | Fail | Done | Refused | Unknown | LinkLost | Kill | Serving | Counted
+
+_encode: Final = msgspec.json.Encoder().encode
+_decode: Final = msgspec.json.Decoder(AnyEvent).decode
+
+
+class Recorder:
+    """Writes one client's events; each is handed to the operating system before the call returns."""
+
+    def __init__(self, path: Path, by: str) -> None:
+        self.by = by
+        self._file = path.open("ab", buffering=0)
+        self._op = 0
+
+    def next_op(self) -> int:
+        """The number of a new operation."""
+        self._op += 1
+        return self._op
+
+    def write(self, event: AnyEvent) -> None:
+        """Append one event."""
+        self._file.write(_encode(event) + b"\n")
+
+    def close(self) -> None:
+        """A second call does nothing."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def read(paths: Iterable[Path]) -> Iterator[AnyEvent]:
+    """All events, file by file. A last line that its client did not finish is left out."""
+    for path in paths:
+        *lines, _unfinished = path.read_bytes().split(b"\n")
+        yield from map(_decode, lines)
