@@ -1,0 +1,197 @@
+"""One connection to a server: requests go out as they come, replies find theirs by `reqId`.
+
+Rules kept here
+- A request ends in exactly one way: its reply, its deadline, or the loss of the connection.
+- Requests made in one turn of the event loop leave in one write.
+- A reply that nobody waits for any more still reaches the request's `orphaned`, so that jobs in it are not lost.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from itertools import count
+
+from flashq.client.address import Address
+from flashq.client.errors import UnknownOutcome, Unreachable, error_of
+from flashq.client.wire import CodecName, Head, Wire, wire_for
+from flashq.errors import FlashqError, MalformedFrame
+
+Orphaned = Callable[[bytes], None]
+"""Given the body of an ok reply whose request was cancelled."""
+
+
+class ConnectionLost(Exception):
+    """The connection ended before the reply; internal, as only the client knows whether it may send again."""
+
+
+class Connection(asyncio.Protocol):
+    """Built by `open_connection`."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.closed = asyncio.Event()
+        self._transport: asyncio.Transport | None = None
+        self._ids = count(1)
+        self._waiting: dict[str, tuple[asyncio.Future[bytes], Orphaned | None]] = {}
+        self._orphans: dict[str, Orphaned] = {}
+        self._out: list[bytes] = []
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._fault: FlashqError | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests may be made."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def request(
+        self, fields: Mapping[str, object], *, timeout_s: float, orphaned: Orphaned | None = None
+    ) -> bytes:
+        """The body of the ok reply. Raises ConnectionLost, UnknownOutcome at the deadline, or what the server says."""
+        request_id = str(next(self._ids))
+        frame = self.wire.frame({**fields, "reqId": request_id})
+        reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._may_write.wait()
+                self._send(frame)
+                self._waiting[request_id] = reply, orphaned
+                return await reply
+        except TimeoutError:
+            self._give_up(request_id)
+            raise UnknownOutcome(f"{fields['cmd']}: no answer within {timeout_s:g} s") from None
+        except asyncio.CancelledError:
+            self._give_up(request_id)
+            raise
+        finally:
+            self._waiting.pop(request_id, None)
+
+    async def finish(self, timeout_s: float) -> None:
+        """Say that nothing more will come, take the replies that do, and close."""
+        if self._transport is not None and self.alive:
+            self._flush()
+            self._transport.write_eof()
+        try:
+            await asyncio.wait_for(self.closed.wait(), timeout_s)
+        except TimeoutError:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close at once; what waits gets ConnectionLost."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _give_up(self, request_id: str) -> None:
+        reply, orphaned = self._waiting.get(request_id, (None, None))
+        if reply is None or orphaned is None:
+            return
+        if reply.cancelled():
+            self._orphans[request_id] = orphaned
+        elif reply.exception() is None:  # it came while the cancellation was on its way to us
+            orphaned(reply.result())
+
+    # --- out ---
+
+    def _send(self, frame: bytes) -> None:
+        if not self.alive:
+            raise ConnectionLost(self._reason())
+        if not self._out:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._out.append(frame)
+
+    def _flush(self) -> None:
+        if self._out and self._transport is not None and self.alive:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Taken into use."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Replies, in pieces of any size."""
+        try:
+            for body in self.wire.feed(data):
+                self._take(body)
+        except MalformedFrame as fault:
+            self._fault = fault
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Everything that waits ends."""
+        waiting, self._waiting = self._waiting, {}
+        # An error without a reqId came before the end: with one request out, it is that one's answer.
+        alone = len(waiting) == 1
+        for reply, _ in waiting.values():
+            if not reply.done():
+                reply.set_exception(self._fault if self._fault and alone else ConnectionLost(self._reason(exc)))
+        self._orphans.clear()
+        self._may_write.set()
+        self.closed.set()
+
+    def pause_writing(self) -> None:
+        """The server takes no more just now."""
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._may_write.set()
+
+    # --- in ---
+
+    def _take(self, body: bytes) -> None:
+        head = self.wire.decode(body, Head)
+        error = None if head.ok else error_of(head.code, head.error)
+        reply, orphaned = self._waiting.get(head.reqId or "", (None, None))
+        if reply is None or reply.cancelled():
+            self._waiting.pop(head.reqId or "", None)
+            self._take_unexpected(head, error, body, orphaned)
+        elif error is None:
+            reply.set_result(body)
+        else:
+            reply.set_exception(error)
+
+    def _take_unexpected(self, head: Head, error: FlashqError | None, body: bytes, orphaned: Orphaned | None) -> None:
+        orphaned = self._orphans.pop(head.reqId or "", orphaned)
+        if error is None and orphaned is not None:
+            orphaned(body)
+        elif error is not None and head.reqId is None:
+            self._fault = error
+
+    def _reason(self, exc: Exception | None = None) -> str:
+        return str(self._fault or exc or "the server closed the connection")
+
+
+async def open_connection(address: Address, *, token: str | None, codec: CodecName, timeout_s: float) -> Connection:
+    """Connect, and show the token if there is one. Raises Unreachable, Unauthenticated."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout_s):
+            if address.path is not None:
+                _, connection = await loop.create_unix_connection(
+                    lambda: Connection(wire_for(codec)), str(address.path)
+                )
+            else:
+                _, connection = await loop.create_connection(
+                    lambda: Connection(wire_for(codec)), address.host, address.port
+                )
+    except TimeoutError:
+        raise Unreachable(f"{address}: no connection within {timeout_s:g} s") from None
+    except OSError as error:
+        raise Unreachable(f"{address}: {error.strerror or error}") from error
+    if token is not None:
+        await _show(connection, token, address, timeout_s)
+    return connection
+
+
+async def _show(connection: Connection, token: str, address: Address, timeout_s: float) -> None:
+    try:
+        await connection.request({"cmd": "AUTH", "token": token}, timeout_s=timeout_s)
+    except (ConnectionLost, UnknownOutcome) as error:
+        connection.abort()
+        raise Unreachable(f"{address}: {error}") from error
+    except FlashqError:
+        connection.abort()
+        raise
