@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flashq.errors import StorageError as StorageError
     from flashq.errors import Unavailable as Unavailable
 
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"
 
 _HOMES: Final = {
     "Client": "flashq.client.client",
