@@ -41,13 +41,24 @@ class Recovery(NamedTuple):
 class Journal(Protocol):
     """The durable log of one shard. One owner, one thread."""
 
-    recovery: Recovery
+    @property
+    def recovery(self) -> Recovery:
+        """What opening found. Complete once `replay` has ended; asked for earlier, it reads the journal first."""
+
     durable_seq: int
     """All records up to this one are as durable as their promise asked for."""
     synced_seq: int
     """All records up to this one survive a power cut."""
     on_durable: Callable[[int], None] | None
     """Called in the owner's thread with the new `durable_seq`, by a journal that writes behind `append`."""
+    room: bool
+    """False while space is short: refuse what fills the disk (pushes); a reserve is kept for what empties it (acks)."""
+
+    def check_room(self) -> bool:
+        """Look again whether there is room, and try to prepare space that is missing; the new `room`.
+
+        Cheap and never blocks: for the owner's heartbeat, about once a second.
+        """
 
     def replay(self, after_seq: int = 0) -> Iterator[Record]:
         """The records behind `after_seq`, in order. Only before the first `append`.
@@ -78,19 +89,47 @@ class Journal(Protocol):
 
 
 class File(Protocol):
-    """An open file of a `Files`."""
+    """An open file of a `Files`. All of it raises OSError."""
 
     def pwritev(self, buffers: Sequence[bytes], offset: int, *, dsync: bool = False) -> int:
-        """Write at `offset`; with `dsync` that range is on disk when it returns. The number of bytes written."""
+        """Write all of `buffers` at `offset`; with `dsync` that range is on disk when it returns. Their size."""
 
-    def pread(self, size: int, offset: int) -> bytes: ...
+    def store(self, head: bytes, body: bytes, offset: int) -> None:
+        """Write both, one behind the other, without a sync, inside the file's present size.
+
+        In the page cache when it returns: survives a killed process, not a power cut.
+        """
+
+    def map(self) -> None:
+        """Make `store` as cheap as it can be, for a file that is hardly ever synced."""
+
+    def unmap(self) -> None:
+        """Give back what `map` took. Without it, does nothing."""
+
+    def fill(self, size: int) -> None:
+        """Make the file `size` bytes long by writing zeros, so that later writes overwrite."""
+
+    def allocate(self, size: int) -> None:
+        """Make the file `size` bytes long with space for all of it: quicker than `fill`, slower to sync later."""
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
 
     def size(self) -> int: ...
 
     def datasync(self) -> None:
         """All that was written to this file before is on disk when it returns."""
 
+    def forget(self) -> None:
+        """Reads from now on show what the disk has, not what a cache believes. For files synced before."""
+
     def close(self) -> None: ...
+
+
+class Lock(Protocol):
+    """A folder that is ours until it is given back or our process ends."""
+
+    def release(self) -> None: ...
 
 
 class Files(Protocol):
@@ -109,3 +148,9 @@ class Files(Protocol):
 
     def sync_folder(self, path: str) -> None:
         """Names made, renamed or removed in it are on disk when it returns."""
+
+    def lock(self, folder: str) -> Lock:
+        """Take the folder for ourselves. Raises Fenced where another owner has it."""
+
+    def free_bytes(self, folder: str) -> int:
+        """What may still be written to the device of this folder."""
