@@ -36,6 +36,12 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     reason: str
 
 
+class Failed(msgspec.Struct, frozen=True, tag="failed"):
+    """Child: this is why I end; a restart may help. Followed by an exit code that is neither 0 nor 3."""
+
+    reason: str
+
+
 class Note(msgspec.Struct, frozen=True, tag="note"):
     """Child: one line that belongs beside its name in the start-up output or the log."""
 
@@ -60,7 +66,7 @@ class PeerReady(msgspec.Struct, frozen=True, tag="peer-ready"):
     incarnation: int
 
 
-Report = Ready | Refused | Note
+Report = Ready | Refused | Failed | Note
 Order = Stop | PeerGone | PeerReady
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_report: Final = msgspec.msgpack.Decoder(Report).decode
@@ -87,6 +93,10 @@ class Control:
     def refused(self, reason: str) -> None:
         """I cannot serve, and a restart will not help. The caller then ends with EXIT_REFUSED."""
         self._say(Refused(reason[:TEXT_CHARS_MAX]))
+
+    def failed(self, reason: str) -> None:
+        """Why this process ends without having been asked to. The caller then ends."""
+        self._say(Failed(reason[:TEXT_CHARS_MAX]))
 
     def note(self, text: str) -> None:
         """One line for the start-up output, or the log."""

@@ -1,0 +1,166 @@
+"""How a cluster is, from outside: read from its shared memory, without a word to any of its processes."""
+
+import os
+import select
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from flashq.clock import SystemClock
+from flashq.cluster.folders import ClusterRecord, read_record
+from flashq.errors import ConfigError, DeadlineExceeded, Unavailable
+from flashq.transport.shared_memory import SharedState
+
+State = Literal["starting", "serving", "draining", "down", "refused"]
+
+
+class ProcessStatus(msgspec.Struct, frozen=True):
+    """One process."""
+
+    name: str
+    pid: int
+    """0 while it has none."""
+    state: State
+    restarts: int
+    since_ms: int
+    """Wall time since when it is in this state."""
+    reason: str
+    """Why it is down or refused; empty else."""
+
+
+class ShardStatus(msgspec.Struct, frozen=True):
+    """One shard, with the counters of `ShardCounters`."""
+
+    index: int
+    name: str
+    slots: int
+    queues: int
+    """Those with a record of their own in shared memory."""
+    heartbeat_age_ms: int | None
+    """None until it has given any."""
+    epoch: int
+    counters: dict[str, int]
+
+
+class QueueStatus(msgspec.Struct, frozen=True):
+    """One queue; -1 as limit is none."""
+
+    name: str
+    shard: int
+    waiting: int
+    active: int
+    delayed: int
+    dead: int
+    completed: int
+    paused: bool
+    rate_limit: int
+    concurrency_limit: int
+
+
+class ClusterStatus(msgspec.Struct, frozen=True):
+    """The whole cluster."""
+
+    run: str
+    data: str
+    pid: int
+    """The supervisor's."""
+    addresses: list[str]
+    durability: str
+    started_ms: int
+    """Wall time."""
+    slots_version: int
+    processes: list[ProcessStatus]
+    shards: list[ShardStatus]
+    queues: list[QueueStatus]
+
+    @property
+    def serving(self) -> bool:
+        """Everything that there is to be serves."""
+        return all(process.state == "serving" for process in self.processes)
+
+
+def read_status(run: str | Path) -> ClusterStatus:
+    """How the cluster of a run folder is. Raises Unavailable if none runs there, ConfigError for another version's."""
+    record = _live_record(Path(run))
+    try:
+        state = SharedState.attach(run)
+    except ConfigError as error:
+        # Between its lock and its shared state it is starting; a state that is there and cannot be read is worse.
+        if read_record(Path(run)) is None:
+            raise Unavailable(str(error)) from error
+        raise
+    try:
+        return _status(str(run), record, state)
+    finally:
+        state.close()
+
+
+def _live_record(run: Path) -> ClusterRecord:
+    record = read_record(run)
+    if record is None:
+        raise Unavailable(f"no cluster runs with run folder {run}")
+    if not record.alive():
+        raise Unavailable(f"the cluster of run folder {run} (pid {record.pid}) is dead; start it again")
+    return record
+
+
+def _status(run: str, record: ClusterRecord, state: SharedState) -> ClusterStatus:
+    queues = [QueueStatus(*view) for view in state.queues()]
+    slots = state.slots()
+    return ClusterStatus(
+        run=run,
+        data=record.data,
+        pid=record.pid,
+        addresses=record.addresses,
+        durability=state.header.durability,
+        started_ms=state.header.started_wall_ms,
+        slots_version=slots.version,
+        processes=[
+            ProcessStatus(row.name, row.pid, _STATES[row.state], row.restarts, row.since_ms, row.reason)
+            for row in state.processes()
+        ],
+        shards=_shards(state, Counter(slots.owners), Counter(queue.shard for queue in queues)),
+        queues=queues,
+    )
+
+
+_STATES: tuple[State, ...] = ("starting", "serving", "draining", "down", "refused")
+
+
+def _shards(state: SharedState, slots: Counter[int], queues: Counter[int]) -> list[ShardStatus]:
+    now_ms = SystemClock().mono_ms()
+    found = []
+    for index in range(state.layout.shards):
+        view = state.shard(index)
+        age_ms = None if view is None else now_ms - view.heartbeat_ms
+        counters = {} if view is None else view.counters._asdict()
+        epoch = 0 if view is None else view.epoch
+        found.append(
+            ShardStatus(index, f"shard-{index:02}", slots[index], queues[index], age_ms, epoch, counters),
+        )
+    return found
+
+
+def stop(run: str | Path, *, timeout_ms: int = 60_000) -> None:
+    """Stop the cluster of a run folder in order, and wait until it has ended.
+
+    Raises Unavailable if none runs there, DeadlineExceeded if it still runs after the time.
+    """
+    record = _live_record(Path(run))
+    try:
+        fd = os.pidfd_open(record.pid)
+    except ProcessLookupError:
+        return  # It ended by itself, just now.
+    try:
+        # Looked at again now that the descriptor holds it: the number may have gone to another process before.
+        if not record.alive():
+            return
+        signal.pidfd_send_signal(fd, signal.SIGTERM)
+        readable, _, _ = select.select([fd], [], [], timeout_ms / 1_000)
+    finally:
+        os.close(fd)
+    if not readable:
+        raise DeadlineExceeded(f"the cluster (pid {record.pid}) has not stopped within {timeout_ms} ms")

@@ -1,0 +1,62 @@
+"""Where what we have to say goes: one line an event, for people or as JSON, with the process's name."""
+
+import io
+import logging
+import sys
+from typing import Any, Final, TextIO, cast
+
+import structlog
+
+from flashq.config import Settings
+
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+class _Lines(io.TextIOBase):
+    """A stream that goes on when nobody reads it any more, or its disk is full.
+
+    There is no place left to complain to, and a server must not end because its log does.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost = 0
+        """Writes that failed."""
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self.lost += 1
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self.lost += 1
+
+
+def configure_logs(settings: Settings) -> None:
+    """Set up structlog for this process and all that are forked from it: to stderr, a line a write."""
+    json = settings.log_format == "json"
+    renderer: Any = (
+        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=json),
+            *([structlog.processors.format_exc_info] if json else []),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(sys.stderr))),
+        cache_logger_on_first_use=False,
+    )

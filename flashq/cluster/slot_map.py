@@ -1,0 +1,88 @@
+"""Which shard owns each slot: the one durable answer, `slots.json` in the data folder.
+
+Shared memory has a copy for everybody; this file is the commit point of every change. It is replaced as a
+whole (written beside, synced, renamed, folder synced), so it is the old one or the new one, never half of it.
+
+On the first start slot i goes to shard i modulo N, round robin. CRC-32 spreads queues over slots evenly
+whatever the pattern; but with this one a doubling of the shards moves every second slot to a new shard and
+nothing between old ones, where contiguous ranges would give nearly every slot another owner.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from flashq.errors import ConfigError
+from flashq.protocol.slots import SLOTS
+
+FILE: Final = "slots.json"
+FORMAT: Final = 1
+
+
+class SlotMap(NamedTuple):
+    """Owners by slot."""
+
+    version: int
+    """Grows with every change of an owner."""
+    shards: int
+    owners: tuple[int, ...]
+
+    @property
+    def slots_of_shard(self) -> tuple[int, ...]:
+        """How many slots each shard has."""
+        return tuple(self.owners.count(shard) for shard in range(self.shards))
+
+
+def first_map(shards: int) -> SlotMap:
+    """The map of a new cluster."""
+    return SlotMap(1, shards, tuple(slot % shards for slot in range(SLOTS)))
+
+
+def open_map(data: Path, shards: int) -> SlotMap:
+    """The map of `data`, made if there is none.
+
+    Raises ConfigError if the data belongs to another number of shards, or the file cannot be understood.
+    """
+    path = data / FILE
+    if not path.exists():
+        made = first_map(shards)
+        write_map(data, made)
+        return made
+    found = _parse(path)
+    if found.shards != shards:
+        raise ConfigError(
+            f"shards = {shards}: the data in {data} is laid out for {found.shards}; start with that number"
+            " (another one will be possible with resharding)"
+        )
+    return found
+
+
+def _parse(path: Path) -> SlotMap:
+    try:
+        content = json.loads(path.read_bytes())
+        form, version, shards, owners = (content[key] for key in ("format", "version", "shards", "owners"))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged ({error!r}): restore it from a backup of the data folder") from error
+    if form != FORMAT:
+        raise ConfigError(f"{path} has format {form}, this flashq knows {FORMAT}: it was written by a later one")
+    ints = isinstance(owners, list) and all(isinstance(owner, int) for owner in (version, shards, *owners))
+    if not ints or len(owners) != SLOTS or not all(0 <= owner < shards for owner in owners):
+        raise ConfigError(f"{path} is damaged: it needs {SLOTS} owners, each a number of a shard")
+    return SlotMap(version, shards, tuple(owners))
+
+
+def write_map(data: Path, slots: SlotMap) -> None:
+    """Make a map the durable one. When this returns, a power cut cannot bring the old one back."""
+    draft = data / (FILE + ".new")
+    body = {"format": FORMAT, "version": slots.version, "shards": slots.shards, "owners": slots.owners}
+    with draft.open("wb") as file:
+        file.write(json.dumps(body, separators=(",", ":")).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(data / FILE)
+    folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,392 @@
+"""The supervisor: opens the doors, forks every process, restarts what dies, and stops all in order.
+
+Rules kept here
+- It runs no thread, event loop or ZeroMQ context, only this `select` loop: it forks at any time, and what those
+  keep in memory does not survive a fork.
+- It never waits for a child: what a child cannot take now is sent when it can.
+- A death is told to all others before anything else is done about it, so that what was asked of the dead
+  fails at once instead of at its deadline.
+- Nothing is polled but heartbeats, at most once a second. Deaths, words and signals wake it by descriptor.
+
+A stop goes by stages (`Role.stage`): routers first, so that nothing new comes in, then shards, then what reads
+behind them. What has not ended after `stop_timeout_ms` is killed; so is everything at a second signal.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import structlog
+
+from flashq.cluster import roles
+from flashq.cluster.children import SUPERVISED, Child, how_it_ended, mono_ms, preload, spawn
+from flashq.cluster.console import Console
+from flashq.cluster.folders import RunFolder, lock_data
+from flashq.cluster.linux import raise_descriptor_limit
+from flashq.cluster.listeners import address_of, close_listeners, open_listeners
+from flashq.cluster.logs import configure_logs
+from flashq.cluster.roles import Component
+from flashq.cluster.slot_map import SlotMap, first_map, open_map
+from flashq.cluster.timers import Timers
+from flashq.config import Settings
+from flashq.errors import StorageError
+from flashq.storage.journal_epoch import next_epoch
+from flashq.transport.child import (
+    EXIT_REFUSED,
+    EXIT_STOPPED,
+    ChildContext,
+    Control,
+    Failed,
+    Order,
+    PeerGone,
+    PeerReady,
+    Ready,
+    Refused,
+    Report,
+    Stop,
+)
+from flashq.transport.shared_memory import ProcessState, SharedState
+
+log = structlog.get_logger()
+LOOK_MS_MIN: Final = 1_000
+
+
+def run(settings: Settings, components: Sequence[Component] | None = None) -> int:
+    """Run a cluster in the foreground until it is told to stop; the exit code.
+
+    0 after an orderly stop, 1 if something had to be killed for it or nothing could serve, 128 + n after a
+    second signal n. Raises ConfigError, before anything is started, when it cannot be: a door is taken, a
+    folder is another cluster's, the data has another number of shards.
+    """
+    started_ms = mono_ms()
+    parts = roles.components(settings) if components is None else components
+    configure_logs(settings)
+    with contextlib.ExitStack() as stack:
+        lock = lock_data(settings.data)
+        stack.callback(os.close, lock)
+        folder = RunFolder.open(settings.run)
+        stack.callback(folder.close)
+        # In memory there is nothing that lies in slots of old.
+        slots = (
+            first_map(settings.shards) if settings.durability == "memory" else open_map(settings.data, settings.shards)
+        )
+        raise_descriptor_limit()
+        listeners = open_listeners(settings)
+        stack.callback(close_listeners, listeners)
+        state = _create_state(settings, slots, len(parts))
+        stack.callback(state.close)
+        folder.write_record(settings.data, [address_of(sock) for sock in listeners])
+        preload(sorted({module for part in parts for module in part.role.modules}))
+        return Supervisor(settings, parts, slots, listeners, state, lock, started_ms).run()
+
+
+def _create_state(settings: Settings, slots: SlotMap, rows: int) -> SharedState:
+    return SharedState.create(
+        settings.run,
+        shards=settings.shards,
+        owners=slots.owners,
+        slots_version=slots.version,
+        durability=settings.durability,
+        rows=rows,
+    )
+
+
+class Supervisor:
+    """The loop and what it knows. Everything it needs has been opened by `run`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        components: Sequence[Component],
+        slots: SlotMap,
+        listeners: list[socket.socket],
+        state: SharedState,
+        lock: int,
+        started_ms: int,
+    ) -> None:
+        self._settings = settings
+        self._slots = slots
+        self._listeners = listeners
+        self._addresses = [address_of(sock) for sock in listeners]
+        self._state = state
+        self._lock = lock
+        self._started_ms = started_ms
+        self._children = [Child(component, row) for row, component in enumerate(components)]
+        self._console = Console(settings)
+        self._timers = Timers()
+        self._selector = selectors.DefaultSelector()
+        self._look_due_ms = 0
+        self._announced = False
+        self._stopping = False
+        self._exit_code = 0
+
+    def run(self) -> int:
+        """Start everything and stay until it has all been stopped; the exit code."""
+        with _signals(self._selector, self._on_signal):
+            self._console.starting(self._addresses)
+            for child in self._children:
+                self._start(child)
+            self._plan_look()
+            while not self._stopping or any(child.alive for child in self._children):
+                for key, mask in self._selector.select(self._timers.wait_s()):
+                    key.data(mask)
+                self._timers.run_due()
+        self._selector.close()
+        return self._exit_code
+
+    # -- births
+
+    def _start(self, child: Child) -> None:
+        def context(control: Control) -> ChildContext:
+            doors = tuple(self._listeners) if child.component.role.has_doors else ()
+            number = child.component.number
+            return ChildContext(self._settings, child.name, number, incarnation, self._settings.run, control, doors)
+
+        try:
+            incarnation = next_epoch(self._settings.data)
+            pid, control = spawn(child.component, context, self._kept_by(child))
+        except (OSError, StorageError) as error:
+            self._mourn(child, f"cannot be started: {error}")
+            return
+        child.born(pid, incarnation, control, mono_ms())
+
+        def on_event(call: Callable[[Child, int], None]) -> Callable[[int], None]:
+            # An event that was fetched together with a death is stale: the child may be another process by now.
+            return lambda mask: call(child, mask) if child.incarnation == incarnation and child.alive else None
+
+        self._selector.register(child.pidfd, selectors.EVENT_READ, on_event(self._on_death))
+        self._selector.register(control, selectors.EVENT_READ, on_event(self._on_control))
+        self._set(child, ProcessState.STARTING)
+        up = [c for c in self._children if c.state is ProcessState.SERVING]
+        self._tell(child, *(PeerReady(c.name, c.incarnation) for c in up))
+
+    def _kept_by(self, child: Child) -> set[int]:
+        """Descriptors a child inherits. The lock: the data is in use for as long as anybody lives who may write."""
+        doors = {sock.fileno() for sock in self._listeners} if child.component.role.has_doors else set()
+        return {self._lock} | doors
+
+    def _set(self, child: Child, state: ProcessState) -> None:
+        """Change a state, for everybody to see."""
+        child.state, child.since_ms = state, time.time_ns() // 1_000_000
+        self._state.set_process(
+            child.row,
+            child.name,
+            pid=child.pid,
+            state=state,
+            restarts=child.restarts,
+            since_ms=child.since_ms,
+            reason=child.reason,
+        )
+
+    # -- words
+
+    def _tell(self, child: Child, *orders: Order) -> None:
+        waits = child.tell(orders)
+        if child.control is not None:
+            events = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
+            key = self._selector.get_map().get(child.control)
+            if key is not None and key.events != events:
+                self._selector.modify(child.control, events, key.data)
+
+    def _tell_others(self, child: Child, order: Order) -> None:
+        for other in self._children:
+            if other is not child and other.alive:
+                self._tell(other, order)
+
+    def _on_control(self, child: Child, mask: int) -> None:
+        if mask & selectors.EVENT_WRITE:
+            self._tell(child)
+        if mask & selectors.EVENT_READ and not self._hear(child):
+            # It will say no more; what became of it, its death will tell.
+            assert child.control is not None
+            self._selector.unregister(child.control)
+
+    def _hear(self, child: Child) -> bool:
+        """Take what a child has said; False if it can say no more."""
+        reports, more = child.reports()
+        for report in reports:
+            self._on_report(child, report)
+        return more
+
+    def _on_report(self, child: Child, report: Report) -> None:
+        if isinstance(report, Ready):
+            self._on_ready(child)
+        elif isinstance(report, Refused | Failed):
+            child.reason = report.reason
+        elif child.ready_mono_ms or child.restarts:
+            log.info("note", component=child.name, text=report.text)
+        else:
+            child.note = report.text
+
+    def _on_ready(self, child: Child) -> None:
+        if child.state is not ProcessState.STARTING:
+            return  # It was told to stop before it had come up.
+        child.ready_mono_ms = mono_ms()
+        self._set(child, ProcessState.SERVING)
+        self._tell_others(child, PeerReady(child.name, child.incarnation))
+        if child.restarts:
+            took_ms = child.ready_mono_ms - child.started_mono_ms
+            log.info("serves again", component=child.name, pid=child.pid, took_ms=took_ms)
+        else:
+            self._console.serves(child.name, child.pid, child.note or self._words(child))
+        self._announce()
+
+    def _words(self, child: Child) -> str:
+        role, number = child.component.role, child.component.number
+        if role.has_doors:
+            return " and ".join(self._addresses)
+        return f"{self._slots.slots_of_shard[number]} slots" if role.has_heartbeat else ""
+
+    def _announce(self) -> None:
+        """Say that the cluster is ready, once, when all that can serve does."""
+        refused = [child.name for child in self._children if child.state is ProcessState.REFUSED]
+        serving = [child for child in self._children if child.state is ProcessState.SERVING]
+        if self._announced or self._stopping or len(refused) + len(serving) < len(self._children):
+            return
+        self._announced = True
+        self._console.ready((mono_ms() - self._started_ms) / 1_000, self._addresses, refused)
+
+    # -- deaths
+
+    def _on_death(self, child: Child, _mask: int) -> None:
+        self._hear(child)
+        self._selector.unregister(child.pidfd)
+        if child.control is not None and child.control in self._selector.get_map():
+            self._selector.unregister(child.control)
+        was_ready, incarnation = child.ready_mono_ms, child.incarnation
+        code = child.buried()
+        self._tell_others(child, PeerGone(child.name, incarnation))
+        if self._stopping:
+            self._on_stopped(child, code)
+        elif code == EXIT_REFUSED:
+            self._refuse(child)
+        else:
+            self._mourn(child, child.reason or how_it_ended(code), mono_ms() - was_ready if was_ready else 0)
+
+    def _refuse(self, child: Child) -> None:
+        child.reason = child.reason or "refused to serve, without a reason"
+        self._set(child, ProcessState.REFUSED)
+        log.error("refuses to serve and stays down", component=child.name, reason=child.reason)
+        self._console.refused(child.name, child.reason)
+        if all(
+            one.state is ProcessState.REFUSED for one in self._children if one.component.role is child.component.role
+        ):
+            log.error("nothing is left that could serve", kind=child.component.role.kind)
+            self._exit_code = 1
+            self._stop()
+        self._announce()
+
+    def _mourn(self, child: Child, reason: str, served_ms: int = 0) -> None:
+        """Have a component that is down started again, when its back-off says so."""
+        child.reason = reason
+        child.restarts += 1
+        self._set(child, ProcessState.DOWN)
+        delay_ms = child.backoff.next_delay_ms(served_ms)
+        log.warning("died", component=child.name, reason=reason, restart_in_ms=delay_ms)
+        if delay_ms:
+            self._timers.after(delay_ms, lambda: self._restart(child))
+        else:
+            self._restart(child)
+
+    def _restart(self, child: Child) -> None:
+        if not self._stopping:
+            self._start(child)
+
+    # -- heartbeats
+
+    def _plan_look(self) -> None:
+        every_ms = max(self._settings.heartbeat_limit_ms // 4, LOOK_MS_MIN)
+        self._look_due_ms = mono_ms() + every_ms
+        self._timers.after(every_ms, self._look)
+
+    def _look(self) -> None:
+        """Kill what is hung. Not if we are late ourselves: whoever stopped us may have stopped all."""
+        now = mono_ms()
+        if now - self._look_due_ms < LOOK_MS_MIN:
+            for child in self._children:
+                if child.component.role.has_heartbeat and child.ready_mono_ms and child.alive:
+                    self._check(child, now)
+        self._plan_look()
+
+    def _check(self, child: Child, now_ms: int) -> None:
+        view = self._state.shard(child.component.number)
+        latest_ms = max(view.heartbeat_ms if view else 0, child.ready_mono_ms)
+        if now_ms - latest_ms > self._settings.heartbeat_limit_ms:
+            child.reason = f"hung: no heartbeat for {(now_ms - latest_ms) / 1_000:.1f} s"
+            child.kill()
+
+    # -- the end
+
+    def _on_signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            log.info("SIGHUP is reserved: nothing done")
+        elif self._stopping:
+            log.warning("second signal: killing what still runs", signal=signal.Signals(number).name)
+            self._exit_code = 128 + number
+            self._kill_all()
+        else:
+            log.info("stopping", signal=signal.Signals(number).name)
+            self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        close_listeners(self._listeners)
+        self._timers.after(self._settings.stop_timeout_ms, self._on_stop_timeout)
+        self._stop_next_stage()
+
+    def _stop_next_stage(self) -> None:
+        alive = [child for child in self._children if child.alive]
+        stage = min((child.component.role.stage for child in alive), default=0)
+        for child in alive:
+            if child.component.role.stage == stage and child.state is not ProcessState.DRAINING:
+                self._set(child, ProcessState.DRAINING)
+                self._tell(child, Stop())
+
+    def _on_stopped(self, child: Child, code: int) -> None:
+        self._set(child, ProcessState.DOWN)
+        if code != EXIT_STOPPED:
+            log.error("did not stop in order", component=child.name, reason=child.reason or how_it_ended(code))
+            self._exit_code = self._exit_code or 1
+        self._stop_next_stage()
+
+    def _on_stop_timeout(self) -> None:
+        late = [child.name for child in self._children if child.alive]
+        log.error(
+            "stop takes too long: killing what still runs", after_ms=self._settings.stop_timeout_ms, components=late
+        )
+        self._kill_all()
+
+    def _kill_all(self) -> None:
+        for child in self._children:
+            child.kill()
+
+
+@contextlib.contextmanager
+def _signals(selector: selectors.BaseSelector, on_signal: Callable[[int], None]) -> Iterator[None]:
+    """Have signals arrive as events of the loop; as they were before, afterwards."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+
+    def hear(_: int) -> None:
+        for number in ours.recv(64):
+            on_signal(number)
+
+    selector.register(ours, selectors.EVENT_READ, hear)
+    old_fd = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    # The handlers do nothing: the wake-up descriptor carries the number.
+    old = {number: signal.signal(number, lambda *_: None) for number in SUPERVISED}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(old_fd)
+        selector.unregister(ours)
+        ours.close()
+        theirs.close()
