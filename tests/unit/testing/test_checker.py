@@ -1,6 +1,7 @@
 """The checker is only worth its word if it sees each kind of broken promise, and only those."""
 
 import pytest
+
 from flashq.testing.checker import Kind, Rules, Verdict, check
 from flashq.testing.history import (
     Ack,
