@@ -7,8 +7,11 @@ Rules kept here
 """
 
 import asyncio
+import os
+import socket
 from collections.abc import Callable, Mapping
 from itertools import count
+from typing import Final
 
 from flashq.client.address import Address
 from flashq.client.errors import UnknownOutcome, Unreachable, error_of
@@ -17,6 +20,14 @@ from flashq.errors import FlashqError, MalformedFrame
 
 Orphaned = Callable[[bytes], None]
 """Given the body of an ok reply whose request was cancelled."""
+
+_KEEPALIVE: Final = (
+    (socket.TCP_KEEPIDLE, 15),
+    (socket.TCP_KEEPINTVL, 5),
+    (socket.TCP_KEEPCNT, 3),
+    (socket.TCP_USER_TIMEOUT, 30_000),
+)
+"""Seconds, seconds, probes; milliseconds that sent data may stay unacknowledged."""
 
 
 class ConnectionLost(Exception):
@@ -109,6 +120,7 @@ class Connection(asyncio.Protocol):
         """Taken into use."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        _watch(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:
         """Replies, in pieces of any size."""
@@ -180,10 +192,21 @@ async def open_connection(address: Address, *, token: str | None, codec: CodecNa
     except TimeoutError:
         raise Unreachable(f"{address}: no connection within {timeout_s:g} s") from None
     except OSError as error:
-        raise Unreachable(f"{address}: {error.strerror or error}") from error
+        # asyncio puts its own words ("Connect call failed") into strerror; a failed look-up has a negative errno.
+        code = error.errno or 0
+        raise Unreachable(f"{address}: {os.strerror(code) if code > 0 else error.strerror or error}") from error
     if token is not None:
         await _show(connection, token, address, timeout_s)
     return connection
+
+
+def _watch(sock: socket.socket) -> None:
+    """Let the kernel find out within some 30 s that a TCP peer has gone without a word."""
+    if sock.family == socket.AF_UNIX:
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in _KEEPALIVE:
+        sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 async def _show(connection: Connection, token: str, address: Address, timeout_s: float) -> None:

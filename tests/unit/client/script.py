@@ -1,16 +1,18 @@
 """A server that says what a test tells it to: real sockets and frames, no queue behind them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 Fields = dict[str, Any]
 Answer = Callable[["Peer", Fields], Mapping[str, object] | None]
-"""What to reply to a request; None for nothing (yet)."""
+"""What to reply to a request; None for nothing (yet), CLOSE to die instead."""
+CLOSE: Final[Mapping[str, object]] = {"close": True}
 
 
 class Peer:
@@ -75,7 +77,9 @@ class Script:
                 self.requests.append(fields)
                 await self._tell()
                 reply = self.answer(peer, fields)
-                if reply is not None:
+                if reply is CLOSE:
+                    peer.close()
+                elif reply is not None:
                     peer.send({"reqId": fields["reqId"], **reply})
             self.ended.append(peer.number)
             self.answer(peer, {"cmd": "EOF"})
@@ -119,3 +123,27 @@ async def scripted(answer: Answer, *, unix: Path | None = None, port: int = 0) -
         for peer in script.peers:
             peer.close()
         await server.wait_closed()
+
+
+@contextmanager
+def scripted_in_thread(answer: Answer) -> Iterator[Script]:
+    """A running server for tests that block."""
+    loop = asyncio.new_event_loop()
+    started, ended = threading.Event(), asyncio.Event()
+    served: list[Script] = []
+
+    async def serve() -> None:
+        async with scripted(answer) as script:
+            served.append(script)
+            started.set()
+            await ended.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    assert started.wait(10)
+    try:
+        yield served[0]
+    finally:
+        loop.call_soon_threadsafe(ended.set)
+        thread.join()
+        loop.close()

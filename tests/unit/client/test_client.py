@@ -20,7 +20,7 @@ from flashq.errors import (
     Unauthenticated,
     Unavailable,
 )
-from tests.unit.client.script import Fields, Peer, Script, scripted
+from tests.unit.client.script import CLOSE, Fields, Peer, Script, scripted
 
 JOB = {"id": 1024, "queue": "mail", "data": {"to": "a"}, "lease": 7, "attempts": 1, "added_later": True}
 
@@ -191,7 +191,7 @@ class TestBreaks:
         """So that the server can tell that it is the same push."""
 
         def answer(peer: Peer, _: Fields) -> Mapping[str, object] | None:
-            return peer.close() if peer.number < 2 else {"ok": True, "id": 5}
+            return CLOSE if peer.number < 2 else {"ok": True, "id": 5}
 
         async with scripted(answer) as script, Client(script.address) as client:
             assert await client.push("mail", 1) == 5
@@ -212,14 +212,14 @@ class TestBreaks:
         def answer(peer: Peer, request: Fields) -> Mapping[str, object] | None:
             if peer.number:
                 return {"ok": True, "id": request["data"]}
-            return peer.close() if len(script.requests) == 50 else None
+            return CLOSE if len(script.requests) == 50 else None
 
         async with scripted(answer) as script, Client(script.address) as client:
             assert await asyncio.gather(*(client.push("mail", n) for n in range(50))) == list(range(50))
             assert len(script.peers) == 2
 
     async def test_without_resending_the_outcome_is_unknown(self) -> None:
-        async with scripted(lambda peer, _: peer.close()) as script, Client(script.address, resend=False) as client:
+        async with scripted(lambda *_: CLOSE) as script, Client(script.address, resend=False) as client:
             with pytest.raises(UnknownOutcome, match="PUSH: the server closed"):
                 await client.push("mail", 1)
             assert "idempotency_key" not in script.requests[0]
@@ -235,7 +235,7 @@ class TestBreaks:
     async def test_token_is_shown_first_and_again_after_a_break(self) -> None:
         def answer(peer: Peer, request: Fields) -> Mapping[str, object] | None:
             if request["cmd"] == "PUSH" and peer.number == 0:
-                return peer.close()
+                return CLOSE
             return {"ok": True, "id": 5}
 
         async with scripted(answer) as script, Client(script.address, token="t") as client:
@@ -330,7 +330,7 @@ class TestPulls:
 
     async def test_pull_is_made_again_without_a_key(self) -> None:
         def answer(peer: Peer, _: Fields) -> Mapping[str, object] | None:
-            return peer.close() if peer.number == 0 else {"ok": True, "job": None}
+            return CLOSE if peer.number == 0 else {"ok": True, "job": None}
 
         async with scripted(answer) as script, Client(script.address) as client:
             assert await client.pull("mail") is None

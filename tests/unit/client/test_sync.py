@@ -1,6 +1,5 @@
 """The blocking client: the same answers, from plain threads."""
 
-import asyncio
 import inspect
 import threading
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from flashq.client.client import Client
 from flashq.client.errors import Unreachable
 from flashq.client.sync import SyncClient
 from flashq.errors import JobNotFound
-from tests.unit.client.script import Fields, Peer, Script, scripted
+from tests.unit.client.script import Fields, Peer, Script, scripted_in_thread
 
 
 def _answer(_: Peer, request: Fields) -> dict[str, object] | None:
@@ -23,24 +22,8 @@ def _answer(_: Peer, request: Fields) -> dict[str, object] | None:
 
 @pytest.fixture
 def script() -> Iterator[Script]:
-    """A scripted server in a thread of its own."""
-    loop = asyncio.new_event_loop()
-    started, ended = threading.Event(), asyncio.Event()
-    served: list[Script] = []
-
-    async def serve() -> None:
-        async with scripted(_answer) as running:
-            served.append(running)
-            started.set()
-            await ended.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(10)
-    yield served[0]
-    loop.call_soon_threadsafe(ended.set)
-    thread.join()
-    loop.close()
+    with scripted_in_thread(_answer) as running:
+        yield running
 
 
 def test_answers_and_errors_are_those_of_the_client(script: Script) -> None:

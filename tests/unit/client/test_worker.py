@@ -9,7 +9,7 @@ import pytest
 from flashq.client.objects import Job
 from flashq.client.worker import Worker
 from flashq.errors import RequestError
-from tests.unit.client.script import Fields, Peer, Script, scripted
+from tests.unit.client.script import CLOSE, Fields, Peer, Script, scripted
 
 
 class Line:
@@ -171,7 +171,7 @@ async def test_worker_survives_its_server(monkeypatch: pytest.MonkeyPatch) -> No
     line = Line("a")
 
     def answer(peer: Peer, request: Fields) -> Mapping[str, object] | None:
-        return peer.close() if peer.number == 0 else line.answer(peer, request)
+        return CLOSE if peer.number == 0 else line.answer(peer, request)
 
     async with scripted(answer) as script, Worker("mail", lambda job: job.data, address=script.address):
         await script.wait_for(lambda: len(line.told) == 1)

@@ -1,0 +1,114 @@
+"""flashq cluster start, status, stop."""
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from flashq.cli.options import ConfigOption, JsonOption
+from flashq.cli.output import UNREACHABLE, end, say, say_json, told
+from flashq.cli.status_page import say_status
+from flashq.config import load, run_candidates
+from flashq.errors import ConfigError
+
+app = typer.Typer(help="Start a cluster, look at it, stop it.", no_args_is_help=True)
+
+_DOORS: Final = "Doors"
+_PROCESSES: Final = "Processes"
+RunOption = Annotated[Path | None, typer.Option("--run", help="Run folder of the cluster.")]
+DataOption = Annotated[Path | None, typer.Option("--data", help="Data folder of the cluster.")]
+
+
+@app.command(epilog="Example: flashq cluster start --shards 32 --durability commit --set default_lease_ms=5m")
+def start(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.", rich_help_panel=_DOORS)] = None,
+    port: Annotated[str | None, typer.Option(help="TCP port; 0: a free one.", rich_help_panel=_DOORS)] = None,
+    unix_socket: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Unix socket beside it.", rich_help_panel=_DOORS)
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure", help="Let everybody in who reaches an address that is not local.", rich_help_panel=_DOORS
+        ),
+    ] = None,
+    shards: Annotated[str | None, typer.Option(help="Shard processes.", rich_help_panel=_PROCESSES)] = None,
+    routers: Annotated[str | None, typer.Option(help="Router processes.", rich_help_panel=_PROCESSES)] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of journals and tables.", rich_help_panel=_PROCESSES)
+    ] = None,
+    run: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of sockets; short.", rich_help_panel=_PROCESSES)
+    ] = None,
+    durability: Annotated[str | None, typer.Option(metavar="fsync|commit|memory", help="What `ok` promises.")] = None,
+    log_level: Annotated[str | None, typer.Option(metavar="debug|info|warning|error")] = None,
+    log_format: Annotated[str | None, typer.Option(metavar="console|json")] = None,
+    other: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; may be repeated.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Start a cluster in the foreground. Ctrl-C stops it in order, a second one at once."""
+    flags: dict[str, object] = {
+        "host": host,
+        "port": port,
+        "unix_socket": unix_socket,
+        "insecure": insecure,
+        "shards": shards,
+        "routers": routers,
+        "data": data,
+        "run": run,
+        "durability": durability,
+        "log_level": log_level,
+        "log_format": log_format,
+    }
+    with told():
+        settings = load(flags | _assignments(other or []), file=config).settings
+        # The whole server stands behind this import, and no other command needs it.
+        from flashq.cluster import supervisor
+
+        code = supervisor.run(settings)
+    raise typer.Exit(code)
+
+
+@app.command(epilog="Example: flashq cluster status --data ./data --json")
+def status(run: RunOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Processes, shards and queues of a running cluster, read from its shared memory. Exit code 3 if none runs."""
+    from flashq.cluster import health
+
+    with told():
+        folder = _running(run, data)
+        found = health.read_status(folder)
+    say_json(msgspec.to_builtins(found)) if as_json else say_status(found)
+
+
+@app.command(epilog="Example: flashq cluster stop --data ./data")
+def stop(run: RunOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Stop a running cluster in order; returns when it has ended."""
+    from flashq.cluster import health
+
+    with told():
+        health.stop(_running(run, data))
+    say_json({"ok": True}) if as_json else say("stopped")
+
+
+def _running(run: Path | None, data: Path | None) -> Path:
+    """The run folder that is meant: as given, or that of the configured data folder. Ends if there is none."""
+    if run is not None:
+        candidates = [run]
+    else:
+        settings = load({"data": data}).settings
+        candidates = [settings.run, *run_candidates(settings.data)]
+    found = next((folder for folder in candidates if folder.is_dir()), None)
+    if found is None:
+        end(UNREACHABLE, f"no cluster runs: there is no folder {candidates[0]} (name it by --run or --data)")
+    return found
+
+
+def _assignments(texts: list[str]) -> dict[str, object]:
+    pairs = [text.partition("=") for text in texts]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise ConfigError(f"--set {name!r}: allowed is NAME=VALUE")
+    return {name.strip().replace("-", "_"): value for name, _, value in pairs}
