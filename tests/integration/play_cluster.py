@@ -3,7 +3,8 @@
     python play_cluster.py DATA RUN SHARDS '{"shard-01": "refuse"}' [setting=value ...]
 
 Parts: serve (default), refuse, crash (always, before it serves), raise, hang (serves, but its heart stops), deaf
-(never stops), slow (serves once a file `go` is in the data folder). Each prints what it hears: "shard-00 hears PeerReady(...)".
+(never stops), slow (serves once a file `go` is in the data folder). Each prints what it hears, such as
+"shard-00 hears PeerReady(...)".
 """
 
 import json
@@ -30,7 +31,7 @@ def say(text: str) -> None:
 
 def play(ctx: ChildContext) -> int:
     part = PARTS.get(ctx.name, "serve")
-    say(f"{ctx.name} lives {os.getpid()} {ctx.incarnation} {sorted(os.listdir('/proc/self/fd'))}")
+    say(f"{ctx.name} lives {os.getpid()} {ctx.incarnation} {[path.name for path in Path('/proc/self/fd').iterdir()]}")
     if part == "refuse":
         raise JournalCorrupt(f"{ctx.name}: damaged at offset 7")
     if part == "crash":

@@ -1,0 +1,77 @@
+"""Who owns each slot, durably."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flashq.cluster.slot_map import FILE, SlotMap, first_map, open_map, write_map
+from flashq.errors import ConfigError
+from flashq.protocol.slots import SLOTS
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 32, 1000, 1024])
+def test_first_map_gives_every_shard_its_even_share(shards: int) -> None:
+    counts = first_map(shards).slots_of_shard
+    assert sum(counts) == SLOTS
+    assert max(counts) - min(counts) <= 1
+
+
+def test_doubling_moves_slots_only_to_new_shards() -> None:
+    """What does not move needs no resharding."""
+    before, after = first_map(8).owners, first_map(16).owners
+    moved = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert len(moved) == SLOTS // 2
+    assert min(moved) >= 8
+
+
+def test_map_is_made_once_and_read_from_then_on(tmp_path: Path) -> None:
+    assert open_map(tmp_path, 4) == first_map(4)
+    changed = SlotMap(7, 4, (3,) * SLOTS)
+    write_map(tmp_path, changed)
+    assert open_map(tmp_path, 4) == changed
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_other_number_of_shards_is_refused_with_both(tmp_path: Path) -> None:
+    open_map(tmp_path, 4)
+    with pytest.raises(ConfigError, match=r"^shards = 8: the data in .* is laid out for 4;"):
+        open_map(tmp_path, 8)
+
+
+def test_draft_of_a_killed_start_is_no_map(tmp_path: Path) -> None:
+    (tmp_path / (FILE + ".new")).write_text("{")
+    assert open_map(tmp_path, 2) == first_map(2)
+
+
+GOOD = {"format": 1, "version": 1, "shards": 2, "owners": [0] * SLOTS}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        json.dumps({}),
+        json.dumps(GOOD | {"owners": [0] * 5}),
+        json.dumps(GOOD | {"owners": [2] * SLOTS}),
+        json.dumps(GOOD | {"owners": ["0"] * SLOTS}),
+        json.dumps(GOOD | {"owners": 5}),
+        json.dumps(GOOD | {"version": "1"}),
+    ],
+)
+def test_damaged_map_is_refused_not_made_anew(tmp_path: Path, content: str) -> None:
+    """Made anew it might send a queue's commands to a shard that has never seen its jobs."""
+    (tmp_path / FILE).write_text(content)
+    with pytest.raises(ConfigError, match=r"slots\.json is damaged"):
+        open_map(tmp_path, 2)
+    assert (tmp_path / FILE).read_text() == content
+
+
+def test_map_of_a_later_format_is_refused(tmp_path: Path) -> None:
+    later: dict[str, Any] = GOOD | {"format": 2}
+    (tmp_path / FILE).write_text(json.dumps(later))
+    with pytest.raises(ConfigError, match="has format 2, this flashq knows 1"):
+        open_map(tmp_path, 2)
