@@ -124,7 +124,8 @@ def test_cluster_says_a_line_for_each_component_then_that_it_is_ready(play: Call
     one = started(play(2))
     for name in ("shard-00", "shard-01", "router-0"):
         assert re.search(rf"^  {name} +pid \d+ +serving  as serve$", one.text, re.MULTILINE)
-    one.wait(r"ready in \d\.\d\d s on 127\.0\.0\.1:\d+\n +first job: +flashq push")
+    one.wait(r"ready in \d\.\d\d s on 127\.0\.0\.1:\d+\n")
+    one.wait(r"first job: +flashq push mail '\{\"to\":\"a\"\}' --address 127\.0\.0\.1:\d+\n")
     status = one.status()
     assert status.serving
     assert status.pid == one.process.pid
