@@ -4,6 +4,8 @@ A role is a name and a function from a ChildContext to an exit code; the supervi
 """
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 from flashq.config import Settings
@@ -39,20 +41,24 @@ def components(settings: Settings) -> Sequence[Component]:
     """All processes of a cluster, in the order they are started."""
     shards = [Component(SHARD, i, f"shard-{i:02}") for i in range(settings.shards)]
     routers = [Component(ROUTER, i, f"router-{i}") for i in range(settings.routers)]
-    return [*shards, *routers]
+    folded = settings.durability != "memory" and find_spec(CHECKPOINTER.modules[0]) is not None
+    return [*shards, *routers, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
 
 
-def _run_router(ctx: ChildContext) -> int:
-    import flashq.router.process as process
+def _life(module: str) -> Callable[[ChildContext], int]:
+    """A process whose whole life is `run(ctx)` of a module, imported before the fork."""
 
-    return process.run(ctx)
+    def run(ctx: ChildContext) -> int:
+        code: int = import_module(module).run(ctx)
+        return code
 
-
-def _run_shard(ctx: ChildContext) -> int:
-    import flashq.shard.process as process
-
-    return process.run(ctx)
+    return run
 
 
-ROUTER: Final = Role("router", _run_router, ("flashq.router.process",), stage=0, has_doors=True)
-SHARD: Final = Role("shard", _run_shard, ("flashq.shard.process",), stage=1, has_heartbeat=True)
+def _role(kind: str, module: str, stage: int, *, has_doors: bool = False, has_heartbeat: bool = False) -> Role:
+    return Role(kind, _life(module), (module,), stage, has_doors, has_heartbeat)
+
+
+ROUTER: Final = _role("router", "flashq.router.process", 0, has_doors=True)
+SHARD: Final = _role("shard", "flashq.shard.process", 1, has_heartbeat=True)
+CHECKPOINTER: Final = _role("checkpointer", "flashq.storage.checkpoint_process", 2)
