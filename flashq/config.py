@@ -85,7 +85,7 @@ class Settings:
 
     # Processes
     shards: int = field(default_factory=default_shards)
-    """Shard processes. More than cores gain nothing; may change at any restart, nothing is lost."""
+    """Shard processes. More than cores gain nothing. A data folder keeps the number it was made with."""
     routers: int = 1
     """Router processes on one listener. More: faster connects; a steady connection does not notice."""
     data: Path = Path("data")
