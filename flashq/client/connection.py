@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Callable, Mapping
 from itertools import count
-from typing import Final
+from typing import Final, cast
 
 from flashq.client.address import Address
 from flashq.client.errors import UnknownOutcome, Unreachable, error_of
@@ -118,8 +118,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Taken into use."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # By its type it could be any transport; uvloop's do not derive from asyncio.Transport.
+        self._transport = cast("asyncio.Transport", transport)
         _watch(transport.get_extra_info("socket"))
 
     def data_received(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ Rules kept here
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from itertools import count
 from typing import Final, TypeVar
 from uuid import uuid4
@@ -98,14 +99,17 @@ class Session:
         orphaned: Orphaned | None = None,
     ) -> T:
         deadline = self._deadline(wait_s)
+        pauses = _pauses()
         while True:
             connection = await self._connected(deadline)
             left_s = deadline - asyncio.get_running_loop().time()
             try:
-                body = await connection.request(request, timeout_s=left_s, orphaned=orphaned)
+                body = await connection.request(request, timeout_s=max(left_s, 0.001), orphaned=orphaned)
             except ConnectionLost as lost:
                 if not again or self._closed:
                     raise UnknownOutcome(f"{request['cmd']}: {lost}") from lost
+                # A server may accept connections and drop them: do not ask it as fast as it can.
+                await asyncio.sleep(next(pauses))
             else:
                 return connection.wire.decode(body, kind)
 
@@ -113,18 +117,17 @@ class Session:
         if self._connection is not None and self._connection.alive:
             return self._connection
         async with self._connecting:
-            retry_s = _RETRY_FIRST_S
+            pauses = _pauses()
             while not (self._connection is not None and self._connection.alive):
                 if self._closed:
                     raise Unreachable("this client is closed")
+                await asyncio.sleep(next(pauses))
                 try:
                     self._connection = await self._open(deadline)
                     self._was_connected = True
                 except Unreachable:
-                    if not self._was_connected or asyncio.get_running_loop().time() + retry_s > deadline:
+                    if not self._was_connected or asyncio.get_running_loop().time() > deadline:
                         raise
-                    await asyncio.sleep(retry_s)
-                    retry_s = min(retry_s * 2, _RETRY_LAST_S)
         return self._connection
 
     async def _open(self, deadline: float) -> Connection:
@@ -148,6 +151,15 @@ class Session:
                 await self.change(requests.fail(job.id, "given back: its pull was cancelled", job.lease), _Done)
             except FlashqError as error:
                 _log.warning("job %d of a cancelled pull could not be given back: %s", job.id, error)
+
+
+def _pauses() -> Iterator[float]:
+    """Seconds before each try: none before the first, then longer and longer."""
+    yield 0.0
+    pause_s = _RETRY_FIRST_S
+    while True:
+        yield pause_s
+        pause_s = min(pause_s * 2, _RETRY_LAST_S)
 
 
 class _Done(msgspec.Struct):

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from flashq.client.client import Client
 from flashq.client.errors import UnknownOutcome, Unreachable, error_of
@@ -115,6 +116,17 @@ async def test_replies_find_their_requests_in_any_order() -> None:
     async with scripted(answer) as script, Client(script.address) as client:
         assert await asyncio.gather(*(client.push("mail", n) for n in (1, 2, 3))) == [1, 2, 3]
         assert len(script.peers) == 1
+
+
+def test_other_event_loop_serves_alike() -> None:
+    """Transports of uvloop derive from nothing of asyncio's."""
+
+    async def ping() -> None:
+        async with scripted(lambda *_: {"ok": True}) as script, Client(script.address) as client:
+            await client.ping()
+            await client.finish()
+
+    uvloop.run(ping())
 
 
 class TestErrors:
@@ -270,6 +282,15 @@ class TestBreaks:
         ):
             with pytest.raises(FlashqError, match="no flashq server"):
                 await client.ping()
+
+    async def test_server_that_drops_every_connection_is_not_stormed(self) -> None:
+        async with (
+            scripted(lambda *_: CLOSE) as script,
+            Client(script.address, request_timeout_ms=300) as client,
+        ):
+            with pytest.raises(Unavailable):
+                await client.push("mail", 1)
+            assert 2 <= len(script.peers) <= 10
 
     async def test_closed_client_says_so(self) -> None:
         async with scripted(lambda *_: {"ok": True}) as script:
