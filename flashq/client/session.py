@@ -106,7 +106,7 @@ class Session:
             try:
                 body = await connection.request(request, timeout_s=max(left_s, 0.001), orphaned=orphaned)
             except ConnectionLost as lost:
-                if not again or self._closed:
+                if not again or self._closed or asyncio.get_running_loop().time() > deadline:
                     raise UnknownOutcome(f"{request['cmd']}: {lost}") from lost
                 # A server may accept connections and drop them: do not ask it as fast as it can.
                 await asyncio.sleep(next(pauses))
