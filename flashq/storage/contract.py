@@ -51,8 +51,10 @@ class Journal(Protocol):
     """All records up to this one survive a power cut."""
     on_durable: Callable[[int], None] | None
     """Called in the owner's thread with the new `durable_seq`, by a journal that writes behind `append`."""
-    room: bool
-    """False while space is short: refuse what fills the disk (pushes); a reserve is kept for what empties it (acks)."""
+
+    @property
+    def room(self) -> bool:
+        """False while space is short: refuse what fills the disk (pushes); a reserve is kept for acks."""
 
     def check_room(self) -> bool:
         """Look again whether there is room, and try to prepare space that is missing; the new `room`.

@@ -18,11 +18,11 @@ the first store to a page counts as a change of the file's times.) Mapping and `
 both show the same bytes at once, and what is in it outlives a killed process either way.
 """
 
+import ctypes
 import errno
 import fcntl
 import mmap
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -32,8 +32,7 @@ from flashq.storage.contract import File, Lock
 
 _POPULATE_WRITE: Final = 23
 """MADV_POPULATE_WRITE of Linux 5.14, which Python has a name for only from 3.14."""
-_PIECE_BYTES: Final = 1 << 20
-_ZEROS: Final = bytes(_PIECE_BYTES)
+_ZEROS: Final = bytes(1 << 18)
 
 
 class OsFile:
@@ -47,14 +46,14 @@ class OsFile:
     def pwritev(self, buffers: Sequence[bytes], offset: int, *, dsync: bool = False) -> int:
         """Write all of `buffers` at `offset`; with `dsync` that range is on disk when it returns."""
         size = sum(map(len, buffers))
-        done = self._write(buffers, offset, dsync)
+        done = self._write(buffers, offset, dsync=dsync)
         if done < size:  # a signal or a full disk in the middle: the rest tells which
             rest = b"".join(buffers)
             while done < size:
-                done += self._write((rest[done:],), offset + done, dsync)
+                done += self._write((rest[done:],), offset + done, dsync=dsync)
         return size
 
-    def _write(self, buffers: Sequence[bytes], offset: int, dsync: bool) -> int:
+    def _write(self, buffers: Sequence[bytes], offset: int, *, dsync: bool) -> int:
         if not dsync:
             return os.pwritev(self._fd, buffers, offset)
         if self._dsync:
@@ -82,13 +81,7 @@ class OsFile:
         """Map the file as it is now, with its pages writable, so that `store` costs a copy and no page fault."""
         self.unmap()
         self._map = mapped = mmap.mmap(self._fd, 0)
-        try:
-            for start in range(0, len(mapped), _PIECE_BYTES):
-                mapped.madvise(_POPULATE_WRITE, start, min(_PIECE_BYTES, len(mapped) - start))
-                time.sleep(0)  # madvise keeps the interpreter's lock: let the loop have it between pieces
-        except OSError as fault:
-            if fault.errno != errno.EINVAL:  # a kernel before 5.14: the first store to each page takes the fault
-                raise
+        _populate(mapped)
 
     def allocate(self, size: int) -> None:
         """Make the file `size` bytes long, with space on the device for all of it. What is new reads as zeros."""
@@ -101,10 +94,14 @@ class OsFile:
             self.fill(size)  # a file system that cannot allocate
 
     def fill(self, size: int) -> None:
-        """Make the file `size` bytes long by writing zeros, so that what is written later overwrites."""
+        """Make the file `size` bytes long by writing zeros, on disk, so that what is written later overwrites.
+
+        Piece by piece: a 100 kB record synced each ms has p99 16 ms while another file gets 16 MiB written and synced
+        in one go (29 ms), 1.4 ms while they go in pieces of 256 KiB (54 ms).
+        """
         at = self.size()
         while at < size:
-            at += os.pwrite(self._fd, _ZEROS[: size - at], at)
+            at += self._write((_ZEROS[: size - at],), at, dsync=True)
 
     def unmap(self) -> None:
         """Give the mapping back; `store` goes through `pwritev` again."""
@@ -143,6 +140,25 @@ class OsFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_libc.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+def _populate(mapped: mmap.mmap) -> None:
+    """Take all page faults of a mapping at once: 0.7 ms for 16 MiB, which are 25 faults a record of 100 kB otherwise.
+
+    Not by `mmap.madvise`: it keeps the interpreter's lock while the kernel may wait for its own journal.
+    """
+    view = (ctypes.c_char * len(mapped)).from_buffer(mapped)
+    try:
+        failed = _libc.madvise(ctypes.addressof(view), len(mapped), _POPULATE_WRITE)
+        fault = ctypes.get_errno() if failed else 0
+    finally:
+        del view  # a mapping that is looked at cannot be closed
+    if fault not in (0, errno.EINVAL):  # EINVAL: a kernel before 5.14; the first store to each page takes its fault
+        raise OSError(fault, os.strerror(fault))
 
 
 class FolderLock:

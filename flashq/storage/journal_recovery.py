@@ -48,7 +48,7 @@ class Walk:
         self.chain = 0
         self.clean = False
         self.blank: list[Segment] = []
-        """Segments at the end in which no record was ever begun, the last run's first one possibly among them."""
+        """Segments at the end in which no record was ever begun; the last run's first one, too, if it has none."""
         self._segments = segments
         self._shard = shard
         self._boot = boot
@@ -101,9 +101,12 @@ class Walk:
         first, chain = segment.header.first_seq, segment.header.chain
         if not first:
             frame = next(frames(segment.file, segment.header), None)
-            if frame is None:
-                raise self._corrupt(segment, HEADER_BYTES, f"records from {self._after_seq + 1} on are missing")
-            first, chain = frame[-1].seq, frame[2]
+            if frame is not None:
+                first, chain = frame[-1].seq, frame[2]
+            elif self._after_seq:  # those before are recycled, and of this one a power cut has left nothing
+                first, chain = self._after_seq + 1, 0
+            else:
+                raise self._corrupt(segment, HEADER_BYTES, "the first records are missing")
         if first > self._after_seq + 1:
             raise self._corrupt(segment, HEADER_BYTES, f"records {self._after_seq + 1} to {first - 1} are missing")
         self.last_seq, self.chain = first - 1, chain
@@ -135,6 +138,8 @@ class Walk:
             for _, frame in search(segment.file, segment.header, start):
                 if frame is not None:
                     self._judge_frame(frame, segment, place, offset)
+        if used in self.blank:
+            self.chain = used.header.chain  # not behind its seal, which goes when it is used again
         self._torn_bytes = looks_torn(place.file, place.header, offset, self.last_seq + 1, self.chain)
         if self._torn_bytes or self._dropped:
             self._cut_in, self._at = place, offset

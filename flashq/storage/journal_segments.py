@@ -13,16 +13,19 @@ header only: the old records carry another salt.
 A retired segment loses its `.seg` name, on disk, before anything in it is changed.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from flashq.errors import JournalCorrupt
 from flashq.storage.contract import File, Files
 from flashq.storage.journal_format import HEADER_BYTES, RECORD_HEAD, SECTOR, Header, aligned, parse_header
 
 FIRST_BYTES: Final = 1 << 20
 """Size of a shard's first segment; each one is twice the one before, up to the configured size."""
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 SPARES: Final = 2
 """Retired segments kept for reuse."""
 
@@ -94,10 +97,17 @@ class SegmentFolder:
         file = self._files.open(path)
         try:
             header = parse_header(file.pread(SECTOR, 0), path, self._shard)
+            if path != self._segment_path(header.number):
+                raise JournalCorrupt(
+                    f"shard {self._shard}: {path} is damaged at offset 0: it is segment {header.number}"
+                )
         except BaseException:
             file.close()
             raise
         return Segment(header, path, file, file.size(), header.first_seq, header.first_seq - 1)
+
+    def _segment_path(self, number: int) -> str:
+        return os.path.join(self.path, f"{number:010}.seg")
 
     def _size(self, path: str) -> int:
         file = self._files.open(path)
@@ -119,25 +129,37 @@ class SegmentFolder:
 
         A spare may have another size than `size`. `first_seq` and `chain` open a run.
         """
-        path = os.path.join(self.path, f"{number:010}")
-        making = path + ".new"
+        path = self._segment_path(number)
+        making = path.removesuffix(".seg") + ".new"
         file = self._raw(making, size)
         try:
             header = Header(self._shard, number, file.size(), self._salt(), first_seq, chain, epoch, boot)
             file.pwritev((header.pack(),), 0)
             file.datasync()
-            self._files.rename(making, path + ".seg")
+            self._files.rename(making, path)
             self._files.sync_folder(self.path)
         except BaseException:
             file.close()
             raise
-        return Segment(header, path + ".seg", file, header.size, first_seq, first_seq - 1)
+        return Segment(header, path, file, header.size, first_seq, first_seq - 1)
 
     def _raw(self, path: str, size: int) -> File:
-        """A file full of something, at `path`. Where space ends in the middle of it, it is given back."""
-        if self._spares:
-            self._files.rename(self._spares.pop()[1], path)
-            return self._files.open(path)
+        """A file full of something: a spare that is large enough, a new one, or where the disk is full any spare."""
+        if self._spares and self._spares[-1][0] >= size:
+            return self._spare(path)
+        try:
+            return self._fresh(path, size)
+        except OSError as fault:
+            if not self._spares or fault.errno not in FULL:
+                raise
+            return self._spare(path)
+
+    def _spare(self, path: str) -> File:
+        self._files.rename(self._spares.pop()[1], path)
+        return self._files.open(path)
+
+    def _fresh(self, path: str, size: int) -> File:
+        """A new file. Where space ends in the middle of it, it is given back."""
         file = self._files.open(path, create=True)
         try:
             self._extend(file, size)
@@ -176,6 +198,7 @@ class SegmentFolder:
         segment.file.close()
         if segment.size > self._segment_bytes:  # grew for one large record
             self._files.remove(segment.path)
+            self._files.sync_folder(self.path)
             return
         spare = segment.path.removesuffix(".seg") + ".old"
         self._files.rename(segment.path, spare)
