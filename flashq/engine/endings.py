@@ -1,0 +1,243 @@
+"""How a job ends: completed and kept, completed and forgotten, dead letter, dropped; and what is kept how long."""
+
+from flashq.engine import events
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import NO_OPTIONS, Job, State
+from flashq.engine.leases import Done, Lease
+from flashq.engine.pages import PAGE, PAGE_BITS, Page
+from flashq.engine.queues import Kept, Queue
+
+_QUEUED = (State.WAITING, State.DELAYED)
+
+
+def as_record(page: Page, i: int) -> Job:
+    """The record in a place; a plain job becomes one, with what its page knows of it."""
+    job = page.jobs[i]
+    if type(job) is Job:
+        return job
+    defaults = page.defaults
+    record = Job(page.queue, page.base + i, job, page.codec, NO_OPTIONS, page.created_at(i))
+    record.max_attempts = defaults.max_attempts
+    record.backoff = defaults.backoff_ms
+    record.ttl = defaults.ttl_ms
+    record.timeout = defaults.timeout_ms
+    lease = page.leases[i] if page.leases is not None else None
+    if type(lease) is Lease:
+        record.state = State.ACTIVE
+        record.started_at = record.last_heartbeat = lease.started_at
+        record.token = lease.token
+    elif type(lease) is Done:
+        record.state = State.COMPLETED
+        record.started_at = lease.started_at
+        record.token = lease.token
+    page.jobs[i] = record
+    page.records += 1
+    return record
+
+
+def end_lease(engine: Engine, lease: Lease, n: int = 1) -> None:
+    """`n` of its jobs are not active any more."""
+    lease.live -= n
+    if not lease.live:
+        lease.seqs = []
+        engine.lease_lines.ended(lease)
+        if lease.gid:
+            mine = engine.tied.get(lease.gid)
+            if mine is not None:
+                mine.pop(lease, None)
+                if not mine:
+                    del engine.tied[lease.gid]
+
+
+def leave_active(engine: Engine, page: Page, i: int) -> None:
+    """An active job stops being one; the caller puts it somewhere else."""
+    leases = page.leases
+    assert leases is not None
+    lease = leases[i]
+    leases[i] = None
+    end_lease(engine, lease)
+    page.queue.active -= 1
+    engine.totals.active -= 1
+
+
+def leave(engine: Engine, page: Page, i: int) -> Job | bytes:
+    """A job leaves the state it is in, whichever that is, counts included."""
+    job = page.jobs[i]
+    queue, totals = page.queue, engine.totals
+    mark = page.leases[i] if page.leases is not None else None
+    if type(mark) is Lease:
+        leave_active(engine, page, i)
+    elif type(mark) is Done:
+        raise AssertionError("completed jobs leave by eviction")
+    elif type(job) is not Job:
+        queue.lane.remove(page.base + i)
+        queue.waiting -= 1
+        totals.waiting -= 1
+        queue.lower_top()
+    elif job.state in _QUEUED:
+        if job.state is State.WAITING:
+            totals.waiting -= 1
+        else:
+            totals.delayed -= 1
+        queue.step_out(job)
+    elif job.state is State.FAILED:
+        queue.dead.pop(job.seq, None)
+        queue.dead_count -= 1
+        totals.dead -= 1
+    engine.touch(queue)
+    return job
+
+
+def disarm(engine: Engine, job: Job) -> None:
+    """Nothing will happen to the job by itself any more."""
+    if job.timer is not None:
+        engine.timers.cancel(job.timer)
+        job.timer = None
+
+
+def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
+    """A job that left its state ceases to exist. `bad`: not by completion."""
+    job = page.jobs[i]
+    if type(job) is Job:
+        disarm(engine, job)
+    slot = page.slot
+    seq = page.base + i
+    (slot.bad if bad else slot.gone).add(seq, seq + 1)
+    page.clear(i, i + 1)
+
+
+def expire(engine: Engine, job: Job) -> None:
+    """A job's ttl has passed: unless a worker has it or had it, it is dropped."""
+    job.timer = None
+    page, i = job.queue.slot.find(job.seq)
+    if page is None or page.jobs[i] is not job or job.state in (State.ACTIVE, State.COMPLETED, State.FAILED):
+        return
+    engine.record(events.Expired([job.id]), promise=False)
+    leave(engine, page, i)
+    forget(engine, page, i, bad=True)
+
+
+# -- completed
+
+
+def complete(
+    engine: Engine, page: Page, i: int, *, result: bytes | None = None, codec: int = 0
+) -> list[tuple[int, int]]:
+    """A job is done. What is evicted to keep it: runs of (first id, count), for the ack's event."""
+    job = page.jobs[i]
+    record = type(job) is Job
+    mark = page.leases[i] if page.leases is not None else None
+    started_at, token = (mark.started_at, mark.token) if type(mark) is Lease else (0, 0)
+    if record and not token:
+        started_at, token = job.started_at, job.token
+    leave(engine, page, i)
+    queue, totals = page.queue, engine.totals
+    queue.completed_total += 1
+    totals.completed += 1
+    created_at = job.created_at if record else page.created_at(i)
+    totals.latency_ms += engine.now_ms - created_at
+    totals.latency_count += 1
+    if record:
+        disarm(engine, job)
+        job.state = State.COMPLETED
+        if job.options.remove_on_complete:
+            forget(engine, page, i, bad=False)
+            return []
+    done = Done(engine.now_ms, started_at, token, result, codec)
+    page.marks()[i] = done
+    size = len(job.data if record else job) + (len(result) if result else 0)
+    keep(engine, Kept(page, i, i + 1, done, size))
+    if engine.replaying:
+        return []
+    options = job.options if record else NO_OPTIONS
+    return evict_beyond(engine, queue, options.keep_completed_count, options.keep_completed_age)
+
+
+def keep(engine: Engine, kept: Kept) -> None:
+    """Completed jobs are remembered for a while."""
+    queue = kept.page.queue
+    queue.kept.append(kept)
+    n = kept.stop - kept.start
+    queue.completed += n
+    queue.completed_bytes += kept.bytes
+    engine.totals.completed_now += n
+
+
+def evict_beyond(
+    engine: Engine, queue: Queue, count: int | None = None, age_ms: int | None = None
+) -> list[tuple[int, int]]:
+    """Forget what is kept beyond the bounds, oldest first; runs of (first id, count), for the caller's event."""
+    limits = engine.limits
+    most = limits.keep_completed_count if count is None else count
+    before = engine.now_ms - (age_ms or limits.keep_completed_age_ms)
+    kept = queue.kept
+    runs: list[tuple[int, int]] = []
+    while kept:
+        first = kept[0]
+        over = queue.completed - most
+        if over <= 0 and queue.completed_bytes > limits.keep_completed_bytes:
+            over = 1
+        if first.done.completed_at < before:
+            over = max(over, first.stop - first.start)
+        if over <= 0:
+            break
+        run = evict(engine, queue, min(over, first.stop - first.start))
+        if runs and runs[-1][0] + runs[-1][1] * 1024 == run[0]:
+            runs[-1] = (runs[-1][0], runs[-1][1] + run[1])
+        else:
+            runs.append(run)
+    return runs
+
+
+def evict(engine: Engine, queue: Queue, n: int) -> tuple[int, int]:
+    """Forget the `n` oldest of the oldest stretch that is kept; their run as (first id, count)."""
+    first = queue.kept[0]
+    page, start = first.page, first.start
+    size = first.stop - start
+    if n == size:
+        queue.kept.popleft()
+        freed = first.bytes
+    else:
+        first.start = start + n
+        freed = first.bytes * n // size
+        first.bytes -= freed
+    queue.completed -= n
+    queue.completed_bytes -= freed
+    engine.totals.completed_now -= n
+    page.clear(start, start + n)
+    return (page.base + start) << 10 | page.slot.no, n
+
+
+def evict_run(engine: Engine, first_id: int, count: int) -> None:
+    """Replay of an eviction: exactly these jobs, which are the oldest kept ones of their queue."""
+    while count:
+        page = engine.slots[first_id & 1023].pages[first_id >> 10 + PAGE_BITS]
+        oldest = page.queue.kept[0]
+        if oldest.page is not page or oldest.start != (first_id >> 10) & (PAGE - 1):
+            raise ValueError(f"eviction of job {first_id}, which is not the oldest kept one of its queue")
+        n = min(count, oldest.stop - oldest.start)
+        evict(engine, page.queue, n)
+        count -= n
+        first_id += n * 1024
+
+
+# -- dead letters
+
+
+def die(engine: Engine, page: Page, i: int, error: str) -> None:
+    """A record that left its state is given up: a dead letter, or forgotten if it asked for that."""
+    job = as_record(page, i)
+    queue, totals = page.queue, engine.totals
+    queue.failed_total += 1
+    totals.failed += 1
+    job.error = error
+    disarm(engine, job)
+    if job.options.remove_on_fail:
+        forget(engine, page, i, bad=True)
+        return
+    job.state = State.FAILED
+    job.died_at = engine.now_ms
+    queue.dead[job.seq] = None
+    queue.dead_count += 1
+    totals.dead += 1
+    engine.touch(queue)

@@ -1,0 +1,178 @@
+"""The state of one shard, and what every verb needs of it. Pure: no sockets, no clock, no disk, no dice.
+
+A verb is a function in a module of its own; it takes the engine and what was asked, changes the state,
+appends what it decided to `events`, and returns its answer or raises a RequestError having changed nothing. Time is
+handed in at the start of a tick (`begin`). What the loop has to carry out besides is left here as data:
+`events` and `promise` (to the journal), `woken` (jobs for waiting pulls), `touched` (queues whose gauges changed).
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from flashq.engine import events
+from flashq.engine.idempotency import Answers
+from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
+from flashq.engine.pages import RESERVED_PAGES, Page, Slot
+from flashq.engine.queues import Queue
+from flashq.engine.settings import Defaults, Limits
+from flashq.engine.timers import Timers
+from flashq.engine.waiters import Waiter
+from flashq.errors import LimitExceeded
+from flashq.protocol.slots import SLOTS, slot_of_queue
+
+
+class Totals:
+    """Counts over all queues of this shard, kept as they change."""
+
+    __slots__ = ("active", "completed", "completed_now", "dead", "delayed", "failed", "latency_count", "latency_ms",
+                 "pushed", "retried", "waiting")  # fmt: skip
+
+    def __init__(self) -> None:
+        self.pushed = self.completed = self.failed = self.retried = 0
+        self.waiting = self.delayed = self.active = self.dead = self.completed_now = 0
+        self.latency_ms = self.latency_count = 0
+
+
+class Engine:
+    """One shard's state."""
+
+    def __init__(
+        self, *, epoch: int, defaults: Defaults | None = None, limits: Limits | None = None, first_page: int = 0,
+        random: Random | None = None,
+    ) -> None:  # fmt: skip
+        self.epoch = epoch
+        self.defaults = defaults or Defaults()
+        self.recorded_defaults: Defaults | None = None
+        """What the journal says the defaults are."""
+        self.limits = limits or Limits()
+        self.first_page = first_page
+        """Where new slots start counting: 0, or from the clock where nothing is kept on disk."""
+        self.random = random or Random(epoch)
+        self.now_ms = 0
+        self.mono_ms = 0
+        self.owns: bytearray = bytearray(b"\1" * SLOTS)
+        self.slots: dict[int, Slot] = {}
+        self.queues: dict[str, Queue] = {}
+        self.totals = Totals()
+        self.events: list[bytes] = []
+        self.promise = False
+        self.sync = False
+        self.woken: list[tuple[Waiter, Any]] = []
+        self.touched: list[Queue] = []
+        self.lease_lines: DeadlineLines[Lease] = DeadlineLines()
+        self.wait_lines: DeadlineLines[Waiter] = DeadlineLines()
+        self.timers = Timers()
+        """Wall clock: delays, ttl, retention."""
+        self.mono_timers = Timers()
+        """Monotonic clock: graces."""
+        self.tied: dict[int, dict[Lease, None]] = {}
+        """Leases that end with their connection, by its id."""
+        self.waits_of: dict[int, dict[Waiter, None]] = {}
+        """Waiting pulls, by connection."""
+        self.answers = Answers()
+        self.counter = 0
+        self.replaying = False
+
+    # -- ticks
+
+    def begin(self, now_ms: int, mono_ms: int) -> None:
+        """A tick starts: all that happens in it happens at these times."""
+        self.now_ms = now_ms
+        self.mono_ms = mono_ms
+
+    def record(self, event: events.Event, *, promise: bool = True) -> None:
+        """An event that is not frequent was decided."""
+        if not self.replaying:
+            self.events.append(events.cold(event))
+            if promise:
+                self.promise = True
+
+    def taken(self) -> tuple[list[bytes], bool, bool]:
+        """The tick's events, whether a reply depends on them, and whether they must survive a power cut."""
+        out = self.events, self.promise, self.sync
+        self.events, self.promise, self.sync = [], False, False
+        return out
+
+    # -- tokens, slots, queues, pages
+
+    def next_token(self) -> int:
+        """A lease token that was never given before."""
+        self.counter = counter = self.counter + 1
+        assert counter <= COUNTER_MAX, "eight thousand million pulls in one epoch: restart the shard"
+        return self.epoch << COUNTER_BITS | counter
+
+    def see_token(self, token: int) -> None:
+        """Replay: this token was given."""
+        if token >> COUNTER_BITS == self.epoch:
+            self.counter = max(self.counter, token & COUNTER_MAX)
+
+    def adopt_defaults(self, defaults: Defaults) -> None:
+        """Jobs are pushed under these from now on, which the journal is told if it does not know."""
+        self.defaults = defaults
+        if self.recorded_defaults != defaults:
+            self.recorded_defaults = defaults
+            self.record(events.DefaultsSet(defaults), promise=False)
+            for queue in self.queues.values():
+                queue.open_pages = [None, None]
+
+    def slot(self, no: int) -> Slot:
+        slot = self.slots.get(no)
+        if slot is None:
+            slot = self.slots[no] = Slot(no)
+            slot.next_page = slot.reserved_page = self.first_page
+        return slot
+
+    def queue(self, name: str) -> Queue:
+        """The queue of this name, made if it is new."""
+        queue = self.queues.get(name)
+        if queue is None:
+            if len(self.queues) >= self.limits.queues_max:
+                raise LimitExceeded(f"Too many queues ({len(self.queues)}, max {self.limits.queues_max})")
+            queue = self.queues[name] = Queue(name, self.slot(slot_of_queue(name)))
+        return queue
+
+    def touch(self, queue: Queue) -> None:
+        """The queue's gauges changed in this tick."""
+        if not queue.touched:
+            queue.touched = True
+            self.touched.append(queue)
+
+    def new_page(self, queue: Queue, codec: int) -> Page:
+        """The next page of ids for a queue."""
+        slot = queue.slot
+        no = slot.next_page
+        if no >= slot.reserved_page:
+            slot.reserved_page = no + RESERVED_PAGES
+            self.record(events.PagesReserved(slot.no, slot.reserved_page))
+            self.sync = True
+        slot.next_page = no + 1
+        old = queue.open_pages[codec]
+        page = slot.pages[no] = Page(slot, no, queue, codec, self.defaults)
+        queue.open_pages[codec] = page
+        if old is not None and not old.live:
+            old.drop_if_done()
+        return page
+
+    # -- time
+
+    def next_wall(self) -> int | None:
+        """The next moment of the wall clock at which something is due."""
+        return self.timers.next_moment()
+
+    def next_mono(self) -> int | None:
+        """The next moment of the monotonic clock at which something is due."""
+        moments = (self.lease_lines.next_deadline(), self.wait_lines.next_deadline(), self.mono_timers.next_moment())
+        return min((m for m in moments if m is not None), default=None)
+
+    def shift_mono(self, by_ms: int) -> None:
+        """The monotonic clock was set anew (another boot)."""
+        for lease in self.lease_lines.live_items():
+            if lease.hard_at:
+                lease.hard_at += by_ms
+        self.lease_lines.shift(by_ms)
+        self.wait_lines.shift(by_ms)
+        self.mono_timers.shift(by_ms)
+
+    def at_wall(self, at_ms: int, action: Callable[["Engine", Any], None], argument: Any) -> Any:
+        return self.timers.add(at_ms, action, argument)

@@ -1,0 +1,250 @@
+"""Events: what one change is in the journal. Bytes of an event: kind (u8), length of the rest (u32), the rest.
+
+Frequent kinds are packed by hand (little-endian); they carry jobs as runs of sequence-neighbouring ids of one slot
+(`first`, `first + 1024`, …). All others are MessagePack arrays, tagged by a number; a new version of an event gets a
+new number, and the parsers of old ones stay.
+
+Events hold what was decided, never what was asked: replay applies no limit, default or clock of a later day. Times
+that an event does not carry are the record's.
+"""
+
+from collections.abc import Iterator, Sequence
+from struct import Struct as Packer
+from typing import Annotated, Any, Final, get_args
+
+import msgspec
+from msgspec import Struct
+
+from flashq.engine.settings import Defaults
+
+PUSHED: Final = 1
+PUSHED_RUNS: Final = 2
+LEASED: Final = 3
+LEASED_IDS: Final = 4
+ACKED: Final = 5
+ACKED_IDS: Final = 6
+ACKED_RESULT: Final = 7
+COLD: Final = 32
+
+_HEAD: Final = Packer("<BI")
+_PUSHED: Final = Packer("<BIQIB")
+pack_pushed: Final = _PUSHED.pack
+"""(PUSHED, 13 + len(frame), first id, count, codec), then the client's frame."""
+PUSHED_BYTES: Final = _PUSHED.size - _HEAD.size
+_LEASED: Final = Packer("<BIQQQBQI")
+pack_leased: Final = _LEASED.pack
+"""(LEASED, LEASED_BYTES, token, soft_ms, gid, codec of nothing: 0, first id, count)."""
+LEASED_BYTES: Final = _LEASED.size - _HEAD.size
+_LEASED_IDS: Final = Packer("<BIQQQB")
+_ACKED: Final = Packer("<BIQIQI")
+pack_acked: Final = _ACKED.pack
+"""(ACKED, ACKED_BYTES, first id, count, first evicted id, evicted count)."""
+ACKED_BYTES: Final = _ACKED.size - _HEAD.size
+_ACKED_RESULT: Final = Packer("<BIQBQ")
+_RUN: Final = Packer("<QI")
+
+
+def pushed_runs(runs: Sequence[tuple[int, int]], codec: int, frame: bytes) -> bytes:
+    """A plain batch whose ids are several runs of (first id, count): head, to stand before the frame."""
+    body = b"".join(_RUN.pack(first, count) for first, count in runs)
+    rest = 3 + len(body) + len(frame)
+    return _HEAD.pack(PUSHED_RUNS, rest) + bytes((codec,)) + len(runs).to_bytes(2, "little") + body
+
+
+def leased_ids(token: int, soft_ms: int, gid: int, ids: Sequence[int]) -> bytes:
+    """Jobs of one pull that are no single run."""
+    body = b"".join(i.to_bytes(8, "little") for i in ids)
+    return _LEASED_IDS.pack(LEASED_IDS, _LEASED_IDS.size - _HEAD.size + len(body), token, soft_ms, gid, 0) + body
+
+
+def acked_ids(ids: Sequence[int]) -> bytes:
+    """Acks that are no single run, without results."""
+    body = b"".join(i.to_bytes(8, "little") for i in ids)
+    return _HEAD.pack(ACKED_IDS, len(body)) + body
+
+
+def acked_result(job_id: int, codec: int, evicted_id: int, result: bytes) -> bytes:
+    """An ack with a result; `evicted_id` 0: none."""
+    return _ACKED_RESULT.pack(ACKED_RESULT, 17 + len(result), job_id, codec, evicted_id) + result
+
+
+class Event(Struct, array_like=True, tag_field="t", frozen=True, gc=False):
+    """One of the kinds that are not frequent."""
+
+
+class DefaultsSet(Event, tag=1, frozen=True):
+    """From here on jobs are pushed under these defaults."""
+
+    defaults: Defaults
+
+
+class PagesReserved(Event, tag=2, frozen=True, gc=False):
+    """Pages below `through` of this slot may have been told to somebody."""
+
+    slot: int
+    through: int
+
+
+class JobsPushed(Event, tag=3, frozen=True):
+    """Jobs with options: the client's frame, and what was decided: an id for each accepted entry."""
+
+    ids: list[int]
+    refused: list[int]
+    """Indexes of the entries that were not accepted."""
+    codec: int
+    frame: bytes
+    run_at: list[int] | None = None
+    existing: list[int] = []
+    """Indexes of entries that named a job which was there already: their ids are that job's."""
+
+
+class Retried(Event, tag=4, frozen=True, gc=False):
+    """An attempt failed or timed out; the job waits, or waits for `run_at`."""
+
+    id: int
+    attempts: int
+    run_at: int
+    error: str
+    cause: str
+
+
+class Died(Event, tag=5, frozen=True, gc=False):
+    """A job became a dead letter, or was forgotten (`remove_on_fail`)."""
+
+    id: int
+    attempts: int
+    error: str
+    cause: str
+
+
+class Released(Event, tag=6, frozen=True):
+    """Jobs went back to their queue, no attempt counted. `crash`: their worker was lost."""
+
+    ids: list[int]
+    crash: bool
+    token: int = 0
+
+
+class Renewed(Event, tag=7, frozen=True, gc=False):
+    """A lease was extended from now on by its duration."""
+
+    id: int
+
+
+class QueuePaused(Event, tag=8, frozen=True, gc=False):
+    queue: str
+    paused: bool
+
+
+class Evicted(Event, tag=9, frozen=True):
+    """Completed jobs are not kept any longer: (first id, count)."""
+
+    runs: list[tuple[int, int]]
+
+
+class Expired(Event, tag=10, frozen=True):
+    """Jobs that lived longer than their ttl, dropped."""
+
+    ids: list[int]
+
+
+class Answered(Event, tag=11, frozen=True, gc=False):
+    """The first reply to an idempotency key."""
+
+    scope: str
+    key: str
+    digest: bytes
+    reply: bytes
+    slot: int
+
+
+class Uncrashed(Event, tag=12, frozen=True, gc=False):
+    """A worker that was thought lost showed its token: the crash does not count."""
+
+    id: int
+
+
+type_of_event = (
+    DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
+    | Evicted | Expired | Answered | Uncrashed
+)  # fmt: skip
+COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(type_of_event).decode
+
+
+def cold(event: Event) -> bytes:
+    """The bytes of an event that is not frequent."""
+    body = _encode(event)
+    return _HEAD.pack(COLD, len(body)) + body
+
+
+class Run(Struct, frozen=True, gc=False):
+    """Jobs that were pushed plain: runs of (first id, count), and the frame they came in."""
+
+    runs: list[tuple[int, int]]
+    codec: int
+    frame: bytes
+
+
+class Leases(Struct, frozen=True, gc=False):
+    token: int
+    soft_ms: int
+    gid: int
+    ids: Sequence[int]
+
+
+class Acks(Struct, frozen=True, gc=False):
+    ids: Sequence[int]
+    evicted: tuple[int, int]
+    """(first id, count)"""
+    result: bytes | None = None
+    codec: int = 0
+
+
+def _ids(body: bytes) -> list[int]:
+    return [int.from_bytes(body[k : k + 8], "little") for k in range(0, len(body), 8)]
+
+
+STEP: Final = 1024
+
+
+def parsed(events: bytes) -> Iterator[Any]:
+    """The events of a record, in order: `Run`, `Leases`, `Acks` or an `Event`.
+
+    Raises ValueError or msgspec.DecodeError where the bytes are no event this version knows.
+    """
+    at, end = 0, len(events)
+    while at < end:
+        kind, length = _HEAD.unpack_from(events, at)
+        start = at + _HEAD.size
+        stop = start + length
+        if stop > end:
+            raise ValueError(f"event of kind {kind} at {at} is longer than its record")
+        if kind == PUSHED:
+            _, _, first, count, codec = _PUSHED.unpack_from(events, at)
+            yield Run([(first, count)], codec, events[at + _PUSHED.size : stop])
+        elif kind == LEASED:
+            _, _, token, soft_ms, gid, _, first, count = _LEASED.unpack_from(events, at)
+            yield Leases(token, soft_ms, gid, range(first, first + count * STEP, STEP))
+        elif kind == ACKED:
+            _, _, first, count, evicted, evicted_count = _ACKED.unpack_from(events, at)
+            yield Acks(range(first, first + count * STEP, STEP), (evicted, evicted_count))
+        elif kind == COLD:
+            yield _decode(events[start:stop])
+        elif kind == ACKED_RESULT:
+            _, _, job_id, codec, evicted = _ACKED_RESULT.unpack_from(events, at)
+            yield Acks((job_id,), (evicted, 1 if evicted else 0), events[at + _ACKED_RESULT.size : stop], codec)
+        elif kind == ACKED_IDS:
+            yield Acks(_ids(events[start:stop]), (0, 0))
+        elif kind == LEASED_IDS:
+            _, _, token, soft_ms, gid, _ = _LEASED_IDS.unpack_from(events, at)
+            yield Leases(token, soft_ms, gid, _ids(events[at + _LEASED_IDS.size : stop]))
+        elif kind == PUSHED_RUNS:
+            codec, n = events[start], int.from_bytes(events[start + 1 : start + 3], "little")
+            body = start + 3
+            runs = [_RUN.unpack_from(events, body + k * _RUN.size) for k in range(n)]
+            yield Run([(f, c) for f, c in runs], codec, events[body + n * _RUN.size : stop])
+        else:
+            raise ValueError(f"event of unknown kind {kind} at {at}")
+        at = stop

@@ -1,0 +1,154 @@
+"""Lanes: the line of one priority within a queue. Sequence numbers only, 8 bytes a job.
+
+Order within a lane: what was put in front (LIFO) first, latest first; then by the moment a job became ready.
+New jobs and returning ones are appended as they become ready. Jobs whose delay ended come through `due`, in the
+order of their moments; the head of the line is the earlier of both, so that a hundred thousand jobs that fall due
+at once may be moved over in slices without anything being overtaken.
+
+A job that leaves from the middle (cancel, change of priority) is only noted in `dead` and skipped when it
+surfaces; the lane is rebuilt when more than half of it is dead.
+"""
+
+from array import array
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+_COMPACT: Final = 65_536
+
+
+class Lane:
+    """One priority's line."""
+
+    __slots__ = ("dead", "dead_count", "due", "fifo", "front", "head", "priority", "rising")
+
+    def __init__(self, priority: int) -> None:
+        self.priority = priority
+        self.fifo = array("q")
+        self.head = 0
+        self.front: list[int] = []
+        self.due: deque[tuple[int, int]] = deque()
+        self.dead: dict[int, int] = {}
+        self.dead_count = 0
+        self.rising = True
+        """`fifo` is in rising order, so that n entries whose ends are n apart are neighbours."""
+
+    def __len__(self) -> int:
+        return len(self.fifo) - self.head + len(self.front) + len(self.due) - self.dead_count
+
+    def plain_run(self) -> bool:
+        """Whether the head of the line is simply the head of `fifo`."""
+        return not (self.front or self.due or self.dead)
+
+    def append(self, seq: int) -> None:
+        """A job became ready now."""
+        fifo = self.fifo
+        if fifo and fifo[-1] > seq:
+            self.rising = False
+        fifo.append(seq)
+
+    def extend(self, seqs: range) -> None:
+        """Jobs became ready now."""
+        fifo = self.fifo
+        if fifo and fifo[-1] > seqs.start:
+            self.rising = False
+        fifo.extend(seqs)
+
+    def run_at_head(self, most: int) -> int:
+        """How many entries at the head of `fifo`, up to `most`, are neighbouring numbers. It has at least one."""
+        fifo, head = self.fifo, self.head
+        most = min(most, len(fifo) - head)
+        first = fifo[head]
+        if self.rising:
+            if fifo[head + most - 1] - first == most - 1:
+                return most
+            low, high = 1, most
+            while high - low > 1:
+                middle = (low + high) // 2
+                if fifo[head + middle - 1] - first == middle - 1:
+                    low = middle
+                else:
+                    high = middle
+            return low
+        n = 1
+        while n < most and fifo[head + n] == first + n:
+            n += 1
+        return n
+
+    def clear(self) -> None:
+        """Nothing alive is left: forget what is dead."""
+        self.fifo, self.head = array("q"), 0
+        self.front, self.due = [], deque()
+        self.dead, self.dead_count = {}, 0
+        self.rising = True
+
+    def advance(self, n: int) -> None:
+        """The first `n` of `fifo` have left."""
+        self.head = head = self.head + n
+        fifo = self.fifo
+        if head == len(fifo):
+            self.fifo, self.head = array("q"), 0
+            self.rising = True
+        elif head > _COMPACT and head * 2 > len(fifo):
+            self.fifo, self.head = fifo[head:], 0
+
+    def pop(self, ready_at: Callable[[int], int]) -> int | None:
+        """The next job; None when the lane is empty. `ready_at(seq)`: when a job of `fifo` became ready."""
+        while True:
+            seq = self._pop_any(ready_at)
+            if seq is None or not self.dead:
+                return seq
+            times = self.dead.get(seq)
+            if times is None:
+                return seq
+            self.dead_count -= 1
+            if times == 1:
+                del self.dead[seq]
+            else:
+                self.dead[seq] = times - 1
+
+    def _pop_any(self, ready_at: Callable[[int], int]) -> int | None:
+        if self.front:
+            return self.front.pop()
+        fifo, head = self.fifo, self.head
+        if self.due:
+            moment, seq = self.due[0]
+            if head == len(fifo) or (moment, seq) < (ready_at(fifo[head]), fifo[head]):
+                self.due.popleft()
+                return seq
+        if head == len(fifo):
+            return None
+        seq = fifo[head]
+        self.advance(1)
+        return seq
+
+    def put_back(self, seq: int) -> None:
+        """A job that was just popped was not wanted after all: it is first again."""
+        self.front.append(seq)
+
+    def remove(self, seq: int) -> None:
+        """A job leaves from wherever it stands in this lane."""
+        self.dead[seq] = self.dead.get(seq, 0) + 1
+        self.dead_count += 1
+        if self.dead_count > 64 and self.dead_count > len(self):
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        dead = self.dead
+
+        def lives(seq: int) -> bool:
+            times = dead.get(seq)
+            if times is None:
+                return True
+            if times == 1:
+                del dead[seq]
+            else:
+                dead[seq] = times - 1
+            return False
+
+        # In the order in which they would have surfaced: of several entries of one job the earlier are the dead ones.
+        self.front = [seq for seq in reversed(self.front) if lives(seq)][::-1]
+        self.due = deque(pair for pair in self.due if lives(pair[1]))
+        self.fifo = array("q", filter(lives, self.fifo[self.head :]))
+        self.head = 0
+        self.dead_count = sum(dead.values())

@@ -1,0 +1,293 @@
+"""PULL and PULLB: jobs go out, each under a lease that is in the journal before they leave.
+
+A delivery is a list of parts in order: a `Part` is a stretch of plain jobs with one time of creation, which is
+rendered at once; anything else is a `Job` record.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from flashq.engine import events
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import Job, State
+from flashq.engine.leases import Lease
+from flashq.engine.pages import PAGE, PAGE_BITS, Page
+from flashq.engine.queues import Queue
+from flashq.engine.settings import Defaults
+from flashq.engine.waiters import Waiter
+
+HUGE = 1 << 62
+
+
+class Part(NamedTuple):
+    """Plain jobs that differ in id and payload only."""
+
+    ids: range
+    payloads: list[bytes]
+    created_at: int
+    codec: int
+    defaults: Defaults
+
+
+class Delivery(NamedTuple):
+    """What one pull gets."""
+
+    queue: Queue
+    token: int
+    started_at: int
+    parts: Sequence[Part | Job]
+    count: int
+
+
+def wanted(engine: Engine, queue: Queue, count: int) -> int:
+    """How many of `count` jobs the queue may give now: pause and limits."""
+    return 0 if queue.paused else count
+
+
+def deliver(
+    engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = None, gid: int = 0
+) -> Delivery | None:
+    """Up to `count` ready jobs under a new lease, and no more than `reply_bytes_max` of payload; None: none are ready.
+
+    `lease_ms`: the soft deadline; default is the configured one. `gid`: the connection they are tied to.
+    """
+    if queue.gate:
+        count = wanted(engine, queue, count)
+    if queue.next_due and queue.next_due <= engine.now_ms:
+        _bring_due(engine, queue)
+    if queue.top is None or count <= 0:
+        return None
+    token = engine.next_token()
+    soft_ms = lease_ms or engine.limits.lease_ms
+    giving = _Giving(engine, queue, token, soft_ms, gid)
+    room = engine.limits.reply_bytes_max
+    left = count
+    while left and room > 0 and (lane := queue.top) is not None:
+        first = lane.fifo[lane.head] if lane.plain_run() else -1
+        page = queue.slot.pages[first >> PAGE_BITS] if first >= 0 else None
+        if page is not None and not page.records:
+            n, size = giving.run(page, first & (PAGE - 1), lane.run_at_head(min(left, PAGE)), room)
+            lane.advance(n)
+        else:
+            n, size = giving.one(lane.pop(queue.ready_at), room)
+        if not n:
+            break
+        left -= n
+        room -= size
+        if not len(lane):
+            queue.lower_top()
+    return giving.done()
+
+
+def _bring_due(engine: Engine, queue: Queue) -> None:
+    moved = queue.move_due(engine.now_ms)
+    engine.totals.delayed -= moved
+    engine.totals.waiting += moved
+    if not queue.later or queue.later[0][0] > engine.now_ms:
+        queue.next_due = 0
+        from flashq.engine.push import arm  # push serves waiting pulls, and a pull looks at what is due
+
+        arm(engine, queue)
+
+
+class _Giving:
+    """One pull in the making."""
+
+    __slots__ = ("count", "engine", "gid", "lease", "lone", "parts", "queue", "soft_ms", "token")
+
+    def __init__(self, engine: Engine, queue: Queue, token: int, soft_ms: int, gid: int) -> None:
+        self.engine = engine
+        self.queue = queue
+        self.token = token
+        self.soft_ms = soft_ms
+        self.gid = gid
+        self.lease: Lease | None = None
+        """Shared by the plain jobs of this pull."""
+        self.parts: list[Part | Job] = []
+        self.lone: list[int] = []
+        """Ids that are no part of a run."""
+        self.count = 0
+
+    def run(self, page: Page, i: int, n: int, room: int) -> tuple[int, int]:
+        """`n` neighbouring plain jobs of a page; how many were taken (fewer if they are large), and their bytes."""
+        n = min(n, PAGE - i)
+        payloads = page.jobs[i : i + n]
+        size = sum(map(len, payloads))
+        if size > room and (n > 1 or self.count):
+            n, size = _fitting(payloads, room)
+            if not n and not self.count:
+                n, size = 1, len(payloads[0])
+            payloads = payloads[:n]
+            if not n:
+                return 0, 0
+        lease = self.shared()
+        marks = page.marks()
+        if n == 1:
+            marks[i] = lease
+        else:
+            marks[i : i + n] = [lease] * n
+        lease.live += n
+        seq = page.base + i
+        lease.seqs.append(range(seq, seq + n))
+        slot_no = self.queue.slot.no
+        first = seq << 10 | slot_no
+        self.engine.events.append(
+            events.pack_leased(
+                events.LEASED, events.LEASED_BYTES, self.token, self.soft_ms, self.gid, 0, first, n
+            )
+        )
+        if page.ms[-1] == page.ms[0]:
+            self.parts.append(Part(range(first, first + n * 1024, 1024), payloads, page.ms[0], page.codec, page.defaults))
+        else:
+            for start, stop, created_at in page.created_runs(i, i + n):
+                ids = range((page.base + start) << 10 | slot_no, (page.base + stop) << 10 | slot_no, 1024)
+                part = Part(ids, payloads[start - i : stop - i], created_at, page.codec, page.defaults)
+                self.parts.append(part)
+        self.count += n
+        return n, size
+
+    def one(self, seq: int | None, room: int) -> tuple[int, int]:
+        """A job by its number, plain or not."""
+        if seq is None:
+            return 0, 0
+        queue = self.queue
+        page = queue.slot.pages[seq >> PAGE_BITS]
+        i = seq & (PAGE - 1)
+        job = page.jobs[i]
+        if type(job) is not Job:
+            n, size = self.run(page, i, 1, room)
+            if not n:
+                queue.lane.put_back(seq)
+            return n, size
+        size = len(job.data)
+        if size > room and self.count:
+            queue.lane_of(job.priority).put_back(seq)
+            return 0, 0
+        lend(self.engine, page, i, job, self.token, self.soft_ms, self.gid)
+        self.lone.append(job.id)
+        self.parts.append(job)
+        self.count += 1
+        return 1, size
+
+    def shared(self) -> Lease:
+        lease = self.lease
+        if lease is None:
+            engine = self.engine
+            deadline = engine.mono_ms + self.soft_ms
+            lease = self.lease = Lease(self.token, self.queue, engine.now_ms, self.soft_ms, deadline, self.gid)
+            engine.lease_lines.add(lease, self.soft_ms)
+            if self.gid:
+                engine.tied.setdefault(self.gid, {})[lease] = None
+        return lease
+
+    def done(self) -> Delivery | None:
+        n = self.count
+        if not n:
+            return None
+        engine, queue = self.engine, self.queue
+        if self.lone:
+            engine.events.append(events.leased_ids(self.token, self.soft_ms, self.gid, self.lone))
+        queue.waiting -= n
+        queue.active += n
+        totals = engine.totals
+        totals.waiting -= n
+        totals.active += n
+        if not queue.touched:
+            engine.touch(queue)
+        return Delivery(queue, self.token, engine.now_ms, self.parts, n)
+
+
+def _fitting(payloads: list[bytes], room: int) -> tuple[int, int]:
+    total = 0
+    for n, payload in enumerate(payloads):
+        if total + len(payload) > room:
+            return n, total
+        total += len(payload)
+    return len(payloads), total
+
+
+def lend(engine: Engine, page: Page, i: int, job: Job, token: int, soft_ms: int, gid: int) -> Lease:
+    """A record becomes active, under a lease of its own: its `timeout` is a hard deadline beside the soft one."""
+    now = engine.now_ms
+    job.state = State.ACTIVE
+    job.started_at = job.last_heartbeat = now
+    job.token = token
+    soft = job.options.stall_timeout or soft_ms
+    lasts = min(job.timeout, soft) if job.timeout else soft
+    lease = Lease(token, job.queue, now, soft, engine.mono_ms + lasts, gid)
+    lease.hard_at = engine.mono_ms + job.timeout if job.timeout else 0
+    lease.live = 1
+    lease.seqs.append(range(job.seq, job.seq + 1))
+    page.marks()[i] = lease
+    engine.lease_lines.add(lease, lasts)
+    if gid:
+        engine.tied.setdefault(gid, {})[lease] = None
+    return lease
+
+
+# -- pulls that wait
+
+
+def wait(
+    engine: Engine, queue: Queue, gid: int, ticket: Any, count: int, timeout_ms: int, lease_ms: int | None, tied: bool
+) -> Waiter:
+    """Nothing is ready: the pull waits its turn."""
+    waiter = Waiter(queue, gid, ticket, count, engine.mono_ms + timeout_ms, lease_ms, tied)
+    queue.waiters.append(waiter)
+    engine.wait_lines.add(waiter, timeout_ms)
+    engine.waits_of.setdefault(gid, {})[waiter] = None
+    return waiter
+
+
+def serve(engine: Engine, queue: Queue) -> None:
+    """Jobs have become ready: hand them to the pulls that wait, first come first served."""
+    waiters = queue.waiters
+    passed_over = []
+    while waiters and queue.top is not None:
+        waiter = waiters[0]
+        if not waiter.live:
+            waiters.popleft()
+            continue
+        if not waiter.ticket.takes_jobs():
+            passed_over.append(waiters.popleft())
+            continue
+        gid = waiter.gid if waiter.tied else 0
+        delivery = deliver(engine, queue, waiter.count or 1, lease_ms=waiter.lease_ms, gid=gid)
+        if delivery is None:
+            break
+        waiters.popleft()
+        end_wait(engine, waiter)
+        engine.woken.append((waiter, delivery))
+    if passed_over:
+        waiters.extendleft(reversed(passed_over))
+
+
+def end_wait(engine: Engine, waiter: Waiter) -> None:
+    """It waits no longer. Its place in the queue is skipped when it comes up."""
+    waiter.live = 0
+    engine.wait_lines.ended(waiter)
+    mine = engine.waits_of.get(waiter.gid)
+    if mine is not None:
+        mine.pop(waiter, None)
+        if not mine:
+            del engine.waits_of[waiter.gid]
+    queue = waiter.queue
+    queue.waiters_dead += 1
+    if queue.waiters_dead > 64 and queue.waiters_dead * 2 > len(queue.waiters):
+        live = [w for w in queue.waiters if w.live]
+        queue.waiters.clear()
+        queue.waiters.extend(live)
+        queue.waiters_dead = 0
+
+
+def give_up_waits(engine: Engine, mono_ms: int) -> None:
+    """Pulls whose timeout has come get nothing."""
+    for waiter in engine.wait_lines.expired(mono_ms):
+        waiter.live = 0
+        mine = engine.waits_of.get(waiter.gid)
+        if mine is not None:
+            mine.pop(waiter, None)
+            if not mine:
+                del engine.waits_of[waiter.gid]
+        waiter.queue.waiters_dead += 1
+        engine.woken.append((waiter, None))

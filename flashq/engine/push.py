@@ -1,0 +1,212 @@
+"""PUSH and PUSHB: a job comes in."""
+
+from collections.abc import Sequence
+
+from flashq.engine import events
+from flashq.engine.endings import expire
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import Job
+from flashq.engine.pages import PAGE, Page
+from flashq.engine.pull import serve
+from flashq.engine.queues import Queue
+from flashq.engine.settings import Limits
+from flashq.engine.validation import check_entry
+from flashq.errors import LimitExceeded
+from flashq.protocol.commands import JobOptions
+
+
+def push_plain(engine: Engine, queue: Queue, codec: int, payload: bytes, frame: bytes) -> int:
+    """One job with no options; its id. Spelled out: it is the hottest path there is."""
+    page = queue.open_pages[codec]
+    if page is None or len(page.jobs) == PAGE:
+        page = engine.new_page(queue, codec)
+    jobs = page.jobs
+    seq = page.base + len(jobs)
+    if page.last_ms != engine.now_ms:
+        page.mark(engine.now_ms)
+    jobs.append(payload)
+    page.live += 1
+    lane = queue.lane
+    fifo = lane.fifo
+    if fifo and fifo[-1] > seq:
+        lane.rising = False
+    fifo.append(seq)
+    queue.waiting += 1
+    queue.pushed_total += 1
+    totals = engine.totals
+    totals.waiting += 1
+    totals.pushed += 1
+    if queue.top is not lane:
+        queue.raise_top(lane)
+    job_id = seq << 10 | queue.slot.no
+    engine.events += (events.pack_pushed(events.PUSHED, events.PUSHED_BYTES + len(frame), job_id, 1, codec), frame)
+    engine.promise = True
+    if not queue.touched:
+        engine.touch(queue)
+    if queue.waiters:
+        serve(engine, queue)
+    return job_id
+
+
+def push_plain_batch(engine: Engine, queue: Queue, codec: int, payloads: list[bytes], frame: bytes) -> list[range]:
+    """Jobs with no options; their ids, as one range a page that they came to lie in."""
+    ranges = put_plain(engine, queue, codec, payloads)
+    if not ranges:
+        return ranges
+    if len(ranges) == 1:
+        first = ranges[0].start
+        rest = events.PUSHED_BYTES + len(frame)
+        engine.events += (events.pack_pushed(events.PUSHED, rest, first, len(payloads), codec), frame)
+    else:
+        runs = merged(ranges)
+        engine.events += (events.pushed_runs(runs, codec, frame), frame)
+    engine.promise = True
+    if queue.waiters:
+        serve(engine, queue)
+    return ranges
+
+
+def merged(ranges: Sequence[range]) -> list[tuple[int, int]]:
+    """Id ranges as (first id, count), neighbours joined."""
+    runs: list[tuple[int, int]] = []
+    for r in ranges:
+        if runs and runs[-1][0] + runs[-1][1] * r.step == r.start:
+            runs[-1] = (runs[-1][0], runs[-1][1] + len(r))
+        else:
+            runs.append((r.start, len(r)))
+    return runs
+
+
+def put_plain(engine: Engine, queue: Queue, codec: int, payloads: list[bytes]) -> list[range]:
+    """Into the queue's pages and its lane, in slices."""
+    n = len(payloads)
+    slot_no = queue.slot.no
+    lane = queue.lane
+    ranges = []
+    done = 0
+    while done < n:
+        page = queue.open_pages[codec]
+        if page is None or len(page.jobs) == PAGE:
+            page = engine.new_page(queue, codec)
+        jobs = page.jobs
+        i = len(jobs)
+        step = min(PAGE - i, n - done)
+        if page.last_ms != engine.now_ms:
+            page.mark(engine.now_ms)
+        jobs += payloads[done : done + step] if done or step < n else payloads
+        page.live += step
+        first = page.base + i
+        lane.extend(range(first, first + step))
+        ranges.append(range(first << 10 | slot_no, (first + step) << 10 | slot_no, 1024))
+        done += step
+    counted_in(engine, queue, n)
+    return ranges
+
+
+def counted_in(engine: Engine, queue: Queue, n: int) -> None:
+    """`n` plain jobs joined the lane."""
+    if not n:
+        return
+    queue.waiting += n
+    queue.pushed_total += n
+    totals = engine.totals
+    totals.waiting += n
+    totals.pushed += n
+    if queue.top is not queue.lane:
+        queue.raise_top(queue.lane)
+    if not queue.touched:
+        engine.touch(queue)
+
+
+def push_jobs(
+    engine: Engine, queue: Queue, codec: int, entries: Sequence[tuple[JobOptions, bytes]], frame: bytes
+) -> list[int]:
+    """Jobs of which some have options; their ids. Raises, naming the first bad entry, with nothing stored."""
+    for k, (options, payload) in enumerate(entries):
+        check_entry(engine.limits, options, payload, k if len(entries) > 1 else None)
+    ids = []
+    for options, payload in entries:
+        job = new_job(engine, queue, codec, options, payload)
+        admit(engine, job)
+        ids.append(job.id)
+    engine.record(events.JobsPushed(ids, [], codec, frame))
+    engine.touch(queue)
+    if queue.waiters:
+        serve(engine, queue)
+    return ids
+
+
+def new_job(engine: Engine, queue: Queue, codec: int, options: JobOptions, payload: bytes) -> Job:
+    """A record in the next place of the queue's page."""
+    page = queue.open_pages[codec]
+    if page is None or len(page.jobs) == PAGE:
+        page = engine.new_page(queue, codec)
+    if page.last_ms != engine.now_ms:
+        page.mark(engine.now_ms)
+    job = decided(page, page.base + len(page.jobs), options, payload, engine.now_ms)
+    page.jobs.append(job)
+    page.live += 1
+    page.records += 1
+    return job
+
+
+def decided(page: Page, seq: int, options: JobOptions, payload: bytes, now_ms: int) -> Job:
+    """A record with everything settled that its options leave open, by the defaults of its page."""
+    defaults = page.defaults
+    job = Job(page.queue, seq, payload, page.codec, options, now_ms)
+    job.max_attempts = defaults.max_attempts if options.max_attempts is None else options.max_attempts
+    job.backoff = defaults.backoff_ms if options.backoff is None else options.backoff
+    job.ttl = defaults.ttl_ms if options.ttl is None else options.ttl
+    job.timeout = defaults.timeout_ms if options.timeout is None else options.timeout
+    job.run_at = now_ms + (options.delay or 0)
+    return job
+
+
+def admit(engine: Engine, job: Job) -> None:
+    """A new record joins its lane, or waits for its moment."""
+    queue, totals = job.queue, engine.totals
+    queue.pushed_total += 1
+    totals.pushed += 1
+    if job.ttl:
+        job.timer = engine.at_wall(job.created_at + job.ttl, expire, job)
+    if job.run_at > engine.now_ms:
+        delay(engine, job)
+    else:
+        queue.line_up(job)
+        totals.waiting += 1
+
+
+def delay(engine: Engine, job: Job) -> None:
+    """The record waits for its `run_at`; a timer stands for the first of its queue."""
+    queue = job.queue
+    queue.delay(job)
+    engine.totals.delayed += 1
+    arm(engine, queue)
+
+
+def arm(engine: Engine, queue: Queue) -> None:
+    """See to it that the queue is looked at when its first delayed job is due."""
+    if queue.later and (not queue.next_due or queue.later[0][0] < queue.next_due):
+        queue.next_due = queue.later[0][0]
+        engine.at_wall(queue.next_due, due, queue)
+
+
+def due(engine: Engine, queue: Queue) -> None:
+    """The moment of a queue's first delayed job has come."""
+    if queue.next_due > engine.now_ms:
+        return
+    queue.next_due = 0
+    moved = queue.move_due(engine.now_ms)
+    if moved:
+        engine.totals.delayed -= moved
+        engine.totals.waiting += moved
+        engine.touch(queue)
+        if queue.waiters:
+            serve(engine, queue)
+    arm(engine, queue)
+
+
+def check_batch_size(limits: Limits, n: int) -> None:
+    """Raise LimitExceeded for a batch of more than `max_batch`."""
+    if n > limits.max_batch:
+        raise LimitExceeded(f"Batch too large ({n} jobs, max {limits.max_batch})")

@@ -1,0 +1,69 @@
+"""What is known of a job and of a queue. Changes nothing."""
+
+from typing import NamedTuple
+
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import NO_OPTIONS, Job, State
+from flashq.engine.leases import Done, Lease
+from flashq.engine.pages import PAGE, PAGE_BITS, Page
+from flashq.protocol.commands import JobOptions
+
+WIRE: dict[State, str] = {
+    State.WAITING: "waiting",
+    State.DELAYED: "delayed",
+    State.ACTIVE: "active",
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.HELD: "waiting-children",
+    State.PARENT: "waiting-parent",
+}
+UNKNOWN = "unknown"
+
+
+class Seen(NamedTuple):
+    """A job as it stands; `record` where it has one, else what its page knows."""
+
+    page: Page
+    place: int
+    state: State
+    done: Done | None
+    lease: Lease | None
+
+
+def find(engine: Engine, job_id: int) -> Seen | None:
+    """The job, if anything of it is kept."""
+    slot = engine.slots.get(job_id & 1023)
+    if slot is None:
+        return None
+    seq = job_id >> 10
+    page = slot.pages.get(seq >> PAGE_BITS)
+    i = seq & (PAGE - 1)
+    if page is None or i >= len(page.jobs) or page.jobs[i] is None:
+        return None
+    mark = page.leases[i] if page.leases is not None else None
+    job = page.jobs[i]
+    if type(mark) is Lease:
+        return Seen(page, i, State.ACTIVE, None, mark)
+    if type(mark) is Done:
+        return Seen(page, i, State.COMPLETED, mark, None)
+    state = job.state if type(job) is Job else State.WAITING
+    if state is State.DELAYED and job.run_at <= engine.now_ms:
+        state = State.WAITING
+    return Seen(page, i, state, None, None)
+
+
+def state_of(engine: Engine, job_id: int) -> str:
+    """The job's state as it is written on the wire, also when nothing but its id is left."""
+    seen = find(engine, job_id)
+    if seen is not None:
+        return WIRE[seen.state]
+    slot = engine.slots.get(job_id & 1023)
+    seq = job_id >> 10
+    if slot is None or not slot.was_given(seq) or seq in slot.bad or seq in slot.gone:
+        return UNKNOWN
+    return WIRE[State.COMPLETED]
+
+
+def options_of(seen: Seen) -> JobOptions:
+    job = seen.page.jobs[seen.place]
+    return job.options if type(job) is Job else NO_OPTIONS

@@ -1,0 +1,205 @@
+"""A queue: its lanes, its delayed jobs, who waits at it, what it counts and what it keeps."""
+
+from collections import deque
+from heapq import heapify, heappop, heappush
+from typing import Any, Final
+
+from flashq.engine.jobs import Job, State
+from flashq.engine.lanes import Lane
+from flashq.engine.leases import Done
+from flashq.engine.pages import PAGE, PAGE_BITS, Page, Slot
+
+MOVED_AT_ONCE: Final = 1_000
+"""Delayed jobs that are moved into their lanes in one go: about a millisecond's work."""
+
+
+class Kept:
+    """A stretch of completed jobs of one page that is still remembered."""
+
+    __slots__ = ("bytes", "done", "page", "start", "stop")
+
+    def __init__(self, page: Page, start: int, stop: int, done: Done, size: int) -> None:
+        self.page = page
+        self.start = start
+        self.stop = stop
+        self.done = done
+        self.bytes = size
+
+
+class Queue:
+    """All that is known of one named line."""
+
+    __slots__ = (
+        "active", "completed", "completed_bytes", "completed_total", "dead", "dead_count", "delayed", "delayed_stale",
+        "failed_total", "gate", "kept", "lane", "lanes", "later", "name", "name_text", "next_due", "open_pages", "paused",
+        "listed", "priorities", "pushed_total", "row", "slot", "top", "touched", "used_at", "waiters",
+        "waiters_dead", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, name: str, slot: Slot) -> None:
+        self.name = name
+        self.slot = slot
+        self.name_text: bytes = b""
+        """What stands between id and payload of its plain jobs in JSON; set by whoever renders."""
+        self.lane = Lane(0)
+        """The lane of priority 0, which most jobs are in."""
+        self.lanes = {0: self.lane}
+        self.priorities: list[int] = []
+        """A heap of the negated priorities that may have ready jobs, when there are others than 0."""
+        self.listed: set[int] = set()
+        """The priorities in that heap, not negated."""
+        self.top: Lane | None = None
+        """The first lane that has ready jobs."""
+        self.later: list[tuple[int, int, int]] = []
+        """A heap of (run_at, -priority, seq)."""
+        self.next_due = 0
+        """The moment a timer is set for; 0: none."""
+        self.delayed_stale = 0
+        self.open_pages: list[Page | None] = [None, None]
+        self.waiters: deque[Any] = deque()
+        self.waiters_dead = 0
+        """How many of them have ended; they are skipped when they come up."""
+        self.waiting = 0
+        self.delayed = 0
+        self.active = 0
+        self.completed = 0
+        self.completed_bytes = 0
+        self.kept: deque[Kept] = deque()
+        self.dead: dict[int, None] = {}
+        """Dead letters, oldest first: sequence numbers."""
+        self.dead_count = 0
+        self.paused = False
+        self.gate = False
+        """Whether a pull has anything to check but the lanes: pause, limits, groups."""
+        self.pushed_total = 0
+        self.completed_total = 0
+        self.failed_total = 0
+        self.used_at = 0
+        self.touched = False
+        self.row = -1
+        """Its place among the gauges in shared memory; -1: none yet."""
+
+    # -- ready jobs
+
+    def lane_of(self, priority: int) -> Lane:
+        lane = self.lanes.get(priority)
+        if lane is None:
+            lane = self.lanes[priority] = Lane(priority)
+        return lane
+
+    def raise_top(self, lane: Lane) -> None:
+        """`lane` has ready jobs now. Every lane that has any is `top` or listed among the priorities."""
+        top = self.top
+        if top is None:
+            self.top = lane
+        elif lane is not top:
+            if lane.priority > top.priority:
+                self.top, lane = lane, top
+            if lane.priority not in self.listed:
+                self.listed.add(lane.priority)
+                heappush(self.priorities, -lane.priority)
+
+    def lower_top(self) -> None:
+        """The first lane may have become empty: find the next that has ready jobs."""
+        top = self.top
+        if top is None or len(top):
+            return
+        self._empty(top)
+        while self.priorities:
+            priority = -heappop(self.priorities)
+            self.listed.discard(priority)
+            lane = self.lanes.get(priority)
+            if lane is not None:
+                if len(lane):
+                    self.top = lane
+                    return
+                self._empty(lane)
+        self.top = None
+
+    def _empty(self, lane: Lane) -> None:
+        """Nothing alive is in it: whatever it holds is dead."""
+        if lane.priority:
+            self.lanes.pop(lane.priority, None)
+        elif lane.dead or lane.head:
+            lane.clear()
+
+    def line_up(self, job: Job, *, came_back: bool = False) -> None:
+        """A record is ready: into its lane, first of it if it is LIFO and did not come back."""
+        job.state = State.WAITING
+        lane = self.lane_of(job.priority)
+        if job.options.lifo and not came_back:
+            lane.front.append(job.seq)
+        else:
+            lane.append(job.seq)
+        self.waiting += 1
+        self.raise_top(lane)
+
+    def line_up_plain(self, seq: int) -> None:
+        """A plain job that nobody took after all is first in line again."""
+        self.lane.front.append(seq)
+        self.waiting += 1
+        self.raise_top(self.lane)
+
+    def ready_at(self, seq: int) -> int:
+        """When a waiting job became ready."""
+        page = self.slot.pages.get(seq >> PAGE_BITS)
+        if page is None:
+            return 0
+        i = seq & (PAGE - 1)
+        job = page.jobs[i]
+        return job.run_at if type(job) is Job else page.created_at(i)
+
+    def step_out(self, job: Job) -> None:
+        """A waiting or delayed record leaves the line from wherever it stands."""
+        if job.state is State.WAITING:
+            self.lanes[job.priority].remove(job.seq)
+            self.waiting -= 1
+            self.lower_top()
+        else:
+            self.delayed -= 1
+            self.delayed_stale += 1
+            if self.delayed_stale > 64 and self.delayed_stale > self.delayed:
+                self.later = [e for e in self.later if self._is_delayed(e)]
+                heapify(self.later)
+                self.delayed_stale = 0
+
+    # -- delayed jobs
+
+    def delay(self, job: Job) -> None:
+        """A record is to wait for `job.run_at`."""
+        job.state = State.DELAYED
+        heappush(self.later, (job.run_at, -job.priority, job.seq))
+        self.delayed += 1
+
+    def _is_delayed(self, entry: tuple[int, int, int]) -> Job | None:
+        run_at, priority, seq = entry
+        page, i = self.slot.find(seq)
+        job = page.jobs[i] if page is not None else None
+        fits = type(job) is Job and job.state is State.DELAYED and job.run_at == run_at and job.priority == -priority
+        return job if fits else None
+
+    def move_due(self, now_ms: int, most: int = MOVED_AT_ONCE) -> int:
+        """Put what is due into its lane, up to `most`; how many were moved. Order: lanes.py."""
+        later, moved = self.later, 0
+        while later and later[0][0] <= now_ms and moved < most:
+            entry = heappop(later)
+            job = self._is_delayed(entry)
+            if job is None:
+                self.delayed_stale -= 1
+                continue
+            lane = self.lane_of(job.priority)
+            job.state = State.WAITING
+            if job.options.lifo and not job.attempts:
+                lane.front.append(job.seq)
+            else:
+                lane.due.append((job.run_at, job.seq))
+            self.delayed -= 1
+            self.waiting += 1
+            self.raise_top(lane)
+            moved += 1
+        return moved
+
+    def is_idle(self) -> bool:
+        """Nothing in it, nobody at it, nothing set: it may be forgotten."""
+        counts = self.waiting or self.delayed or self.active or self.completed or self.dead_count
+        return not (counts or self.waiters or self.paused or self.gate)

@@ -1,0 +1,306 @@
+"""Replay: the state again, from the journal's events. It applies what was decided and judges nothing.
+
+Monotonic times of different boots cannot be compared: replay runs on a clock of its own that goes on from the last
+record of one boot to the first of the next as if no time had passed, and is set against the machine's clock at the end.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Raw
+
+from flashq.engine import control, endings, retry
+from flashq.engine.ack import ack_run
+from flashq.engine.endings import as_record, complete, evict_run, forget, leave
+from flashq.engine.engine import Engine
+from flashq.engine.events import (
+    Acks, Answered, DefaultsSet, Died, Evicted, Expired, JobsPushed, Leases, PagesReserved, QueuePaused, Released,
+    Renewed, Retried, Run, Uncrashed, parsed,
+)  # fmt: skip
+from flashq.engine.jobs import Job, State
+from flashq.engine.leases import Lease
+from flashq.engine.pages import PAGE, PAGE_BITS, Page
+from flashq.engine.pull import lend
+from flashq.engine.push import admit, counted_in, decided
+from flashq.engine.queues import Queue
+from flashq.protocol.codec import payload_of
+from flashq.protocol.commands import FULL, folded
+
+
+class Replayer:
+    """Feeds records to an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._boot = ""
+        self._offset = 0
+        self._last = 0
+        self.records = 0
+        engine.replaying = True
+
+    def apply(self, at_ms: int, mono_ms: int, boot: str, events: bytes) -> None:
+        """One record."""
+        if boot != self._boot:
+            self._offset = self._last - mono_ms if self._boot else 0
+            self._boot = boot
+        self._last = mono_ms + self._offset
+        engine = self.engine
+        engine.begin(at_ms, self._last)
+        self.records += 1
+        for event in parsed(events):
+            APPLY[type(event)](engine, event)
+        engine.events.clear()
+        engine.woken.clear()
+
+    def finish(self, boot: str, mono_ms: int, *, clean: bool) -> None:
+        """The last record is applied: set the clock, and start on fresh pages of ids.
+
+        After an unclean stop the ids reserved ahead may have been told to somebody, so counting goes on behind them.
+        """
+        engine = self.engine
+        shift = -self._offset if boot == self._boot else mono_ms - self._last
+        if self._boot and shift:
+            engine.shift_mono(shift)
+        for slot in engine.slots.values():
+            if not clean:
+                slot.next_page = max(slot.next_page, slot.reserved_page)
+        for queue in engine.queues.values():
+            queue.open_pages = [None, None]
+        for slot in engine.slots.values():
+            for page in list(slot.pages.values()):
+                if not page.live:
+                    page.drop_if_done()
+        engine.replaying = False
+
+
+def page_at(engine: Engine, queue: Queue, no: int, codec: int) -> Page:
+    slot = queue.slot
+    page = slot.pages.get(no)
+    if page is None:
+        page = slot.pages[no] = Page(slot, no, queue, codec, engine.defaults)
+        slot.next_page = max(slot.next_page, no + 1)
+        old = queue.open_pages[codec]
+        queue.open_pages[codec] = page
+        if old is not None and not old.live:
+            old.drop_if_done()
+    return page
+
+
+def fill(page: Page, i: int) -> None:
+    """Places before the next job that no event mentions were never told to anyone."""
+    missing = i - len(page.jobs)
+    if missing < 0:
+        raise ValueError(f"job {page.base + i} of slot {page.slot.no} is pushed twice in the journal")
+    page.jobs.extend([None] * missing)
+
+
+def _pushed(engine: Engine, event: Run) -> None:
+    command = FULL[event.codec](event.frame)  # type: ignore[index]
+    queue = engine.queue(command.queue)
+    entries = command.jobs if hasattr(command, "jobs") else [command]
+    payloads = [payload_of(e.data, event.codec) for e in entries]
+    done = 0
+    for first, count in event.runs:
+        seq = first >> 10
+        end = seq + count
+        while seq < end:
+            page = page_at(engine, queue, seq >> PAGE_BITS, event.codec)
+            i = seq & (PAGE - 1)
+            step = min(PAGE - i, end - seq)
+            fill(page, i)
+            if page.last_ms != engine.now_ms:
+                page.mark(engine.now_ms)
+            page.jobs += payloads[done : done + step]
+            page.live += step
+            queue.lane.extend(range(seq, seq + step))
+            seq += step
+            done += step
+    counted_in(engine, queue, done)
+
+
+def _jobs_pushed(engine: Engine, event: JobsPushed) -> None:
+    command = FULL[event.codec](event.frame)  # type: ignore[index]
+    queue = engine.queue(command.queue)
+    entries = command.jobs if hasattr(command, "jobs") else [command]
+    refused = set(event.refused)
+    accepted = [e for k, e in enumerate(entries) if k not in refused]
+    existing = set(event.existing)
+    for k, (entry, job_id) in enumerate(zip(accepted, event.ids, strict=True)):
+        if k in existing:
+            continue
+        seq = job_id >> 10
+        page = page_at(engine, queue, seq >> PAGE_BITS, event.codec)
+        fill(page, seq & (PAGE - 1))
+        if page.last_ms != engine.now_ms:
+            page.mark(engine.now_ms)
+        payload = payload_of(entry.data, event.codec)
+        entry.data = _NOTHING
+        folded(entry)
+        job = decided(page, seq, entry, payload, engine.now_ms)
+        page.jobs.append(job)
+        page.live += 1
+        page.records += 1
+        admit(engine, job)
+
+
+_NOTHING = Raw(b"null")
+
+
+def _place(engine: Engine, job_id: int) -> tuple[Page, int]:
+    seq = job_id >> 10
+    page = engine.slots[job_id & 1023].pages[seq >> PAGE_BITS]
+    i = seq & (PAGE - 1)
+    if page.jobs[i] is None:
+        raise ValueError(f"an event names job {job_id}, which has ended")
+    return page, i
+
+
+def _leased(engine: Engine, event: Leases) -> None:
+    engine.see_token(event.token)
+    shared: Lease | None = None
+    for job_id in event.ids:
+        page, i = _place(engine, job_id)
+        queue = page.queue
+        job = page.jobs[i]
+        if type(job) is Job:
+            _step_out_to_active(engine, queue, job)
+            lend(engine, page, i, job, event.token, event.soft_ms, event.gid)
+            continue
+        if shared is None:
+            deadline = engine.mono_ms + event.soft_ms
+            shared = Lease(event.token, queue, engine.now_ms, event.soft_ms, deadline, event.gid)
+            engine.lease_lines.add(shared, event.soft_ms)
+            if event.gid:
+                engine.tied.setdefault(event.gid, {})[shared] = None
+        seq = page.base + i
+        _take_plain(queue, seq)
+        page.marks()[i] = shared
+        shared.live += 1
+        if shared.seqs and shared.seqs[-1].stop == seq:
+            shared.seqs[-1] = range(shared.seqs[-1].start, seq + 1)
+        else:
+            shared.seqs.append(range(seq, seq + 1))
+        queue.waiting -= 1
+        queue.active += 1
+        engine.totals.waiting -= 1
+        engine.totals.active += 1
+
+
+def _take_plain(queue: Queue, seq: int) -> None:
+    """Out of its lane: nearly always it is the head."""
+    lane = queue.lane
+    if lane.plain_run() and lane.fifo[lane.head] == seq:
+        lane.advance(1)
+    elif lane.front and lane.front[-1] == seq and not lane.dead:
+        lane.front.pop()
+    else:
+        lane.remove(seq)
+    if not len(lane):
+        queue.lower_top()
+
+
+def _step_out_to_active(engine: Engine, queue: Queue, job: Job) -> None:
+    if job.state is State.WAITING:
+        engine.totals.waiting -= 1
+    else:
+        engine.totals.delayed -= 1
+    queue.step_out(job)
+    queue.active += 1
+    engine.totals.active += 1
+
+
+def _acked(engine: Engine, event: Acks) -> None:
+    ids = event.ids
+    done = isinstance(ids, range) and len(ids) > 1 and ack_run(engine, ids[0], len(ids))
+    if not done:
+        for job_id in ids:
+            page, i = _place(engine, job_id)
+            complete(engine, page, i, result=event.result, codec=event.codec)
+    first, count = event.evicted
+    if count:
+        evict_run(engine, first, count)
+
+
+def _evicted(engine: Engine, event: Evicted) -> None:
+    for first, count in event.runs:
+        evict_run(engine, first, count)
+
+
+def _retried(engine: Engine, event: Retried) -> None:
+    page, i = _place(engine, event.id)
+    if event.cause == "stalled":
+        as_record(page, i).stalls += 1
+    retry.try_again(engine, page, i, event.attempts, event.run_at, event.error)
+
+
+def _died(engine: Engine, event: Died) -> None:
+    page, i = _place(engine, event.id)
+    if event.cause == "crashed":
+        as_record(page, i).crashes += 1
+        leave(engine, page, i)
+        endings.die(engine, page, i, event.error)
+        return
+    if event.cause == "stalled":
+        as_record(page, i).stalls += 1
+    retry.give_up(engine, page, i, event.attempts, event.error)
+
+
+def _released(engine: Engine, event: Released) -> None:
+    for job_id in event.ids:
+        page, i = _place(engine, job_id)
+        (retry.crash_back if event.crash else retry.hand_back)(engine, page, i)
+
+
+def _renewed(engine: Engine, event: Renewed) -> None:
+    page, i = _place(engine, event.id)
+    retry.renew(engine, page, i)
+
+
+def _expired(engine: Engine, event: Expired) -> None:
+    for job_id in event.ids:
+        page, i = _place(engine, job_id)
+        leave(engine, page, i)
+        forget(engine, page, i, bad=True)
+
+
+def _paused(engine: Engine, event: QueuePaused) -> None:
+    control.set_paused(engine, engine.queue(event.queue), event.paused)
+
+
+def _defaults(engine: Engine, event: DefaultsSet) -> None:
+    engine.defaults = engine.recorded_defaults = event.defaults
+    for queue in engine.queues.values():
+        queue.open_pages = [None, None]
+
+
+def _reserved(engine: Engine, event: PagesReserved) -> None:
+    slot = engine.slot(event.slot)
+    slot.reserved_page = max(slot.reserved_page, event.through)
+
+
+def _answered(engine: Engine, event: Answered) -> None:
+    engine.answers.keep(engine.limits, event.scope, event.key, event.digest, event.reply, engine.now_ms)
+
+
+def _uncrashed(engine: Engine, event: Uncrashed) -> None:
+    page, i = _place(engine, event.id)
+    retry.uncrash(as_record(page, i))
+
+
+APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
+    Run: _pushed,
+    JobsPushed: _jobs_pushed,
+    Leases: _leased,
+    Acks: _acked,
+    Evicted: _evicted,
+    Retried: _retried,
+    Died: _died,
+    Released: _released,
+    Renewed: _renewed,
+    Expired: _expired,
+    QueuePaused: _paused,
+    DefaultsSet: _defaults,
+    PagesReserved: _reserved,
+    Answered: _answered,
+    Uncrashed: _uncrashed,
+}

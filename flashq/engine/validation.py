@@ -1,0 +1,81 @@
+"""What a job may ask for: names' bytes, durations, sizes. Each error names the field, the value and the limit."""
+
+from flashq.engine.settings import Limits
+from flashq.errors import InvalidArgument, LimitExceeded
+from flashq.protocol.commands import JobOptions, folded
+
+QUEUE_BYTES_MAX = 256
+_DURATIONS = ("delay", "ttl", "timeout", "backoff", "stall_timeout", "debounce_ttl", "keep_completed_age")
+_NAMES = ("unique_key", "debounce_id", "job_id", "group_id", "limit_key")
+_PUNCTUATION = frozenset("_-.")
+
+
+def check_queue_name(name: str) -> None:
+    """Raise InvalidArgument unless it is 1–256 bytes of letters, digits, `_`, `-`, `.` in any script."""
+    if not name:
+        raise InvalidArgument("Queue name cannot be empty")
+    if len(name.encode("utf-8", "surrogatepass")) > QUEUE_BYTES_MAX:
+        raise InvalidArgument("Queue name too long (max 256 chars)")
+    if not name.isalnum() and not all(c.isalnum() or c in _PUNCTUATION for c in name):
+        raise InvalidArgument(
+            "Queue name must contain only alphanumeric characters, underscores, hyphens, or dots"
+        )
+    if name.startswith("__"):
+        raise InvalidArgument(f"Queue name '{name[:64]}' is reserved: names must not start with '__'")
+
+
+def check_data_size(limits: Limits, payload: bytes, what: str = "Job data") -> None:
+    """Raise LimitExceeded for a payload over `data_bytes_max`."""
+    if len(payload) > limits.data_bytes_max:
+        raise LimitExceeded(f"{what} too large ({len(payload)} bytes, max {limits.data_bytes_max} bytes)")
+
+
+def check_duration(limits: Limits, name: str, value: int | None) -> None:
+    """Raise InvalidArgument for more than ten years."""
+    if value is not None and value > limits.duration_ms_max:
+        raise InvalidArgument(f"invalid value: `{name}` is {value} ms, at most {limits.duration_ms_max} ms are allowed")
+
+
+def check_name(limits: Limits, name: str, value: str | None) -> None:
+    """Raise InvalidArgument for an empty name, LimitExceeded for one over `name_bytes_max` bytes."""
+    if value is None:
+        return
+    if not value:
+        raise InvalidArgument(f"invalid value: `{name}` cannot be empty")
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if size > limits.name_bytes_max:
+        raise LimitExceeded(f"`{name}` too long ({size} bytes, max {limits.name_bytes_max} bytes)")
+
+
+def check_entry(limits: Limits, options: JobOptions, payload: bytes, index: int | None) -> None:
+    """Fold aliases and nulls, then check one job. In a batch the error begins with the entry's index."""
+    try:
+        folded(options)
+        check_data_size(limits, payload)
+        for name in _DURATIONS:
+            check_duration(limits, name, getattr(options, name))
+        for name in _NAMES:
+            check_name(limits, name, getattr(options, name))
+        _check_lists(limits, options)
+        policy = options.on_dependency_failure
+        if policy is not None and policy not in ("run", "fail"):
+            raise InvalidArgument(
+                f"invalid value: `on_dependency_failure` is '{policy[:64]}', allowed are 'run' and 'fail'"
+            )
+    except (InvalidArgument, LimitExceeded) as e:
+        if index is None:
+            raise
+        raise type(e)(f"jobs[{index}]: {e}") from None
+
+
+def _check_lists(limits: Limits, options: JobOptions) -> None:
+    tags = options.tags
+    if tags:
+        if len(tags) > limits.tags_max:
+            raise LimitExceeded(f"Too many `tags` ({len(tags)}, max {limits.tags_max})")
+        for k, tag in enumerate(tags):
+            size = len(tag.encode("utf-8", "surrogatepass"))
+            if size > limits.name_bytes_max:
+                raise LimitExceeded(f"`tags[{k}]` too long ({size} bytes, max {limits.name_bytes_max} bytes)")
+    if options.depends_on and len(options.depends_on) > limits.depends_on_max:
+        raise LimitExceeded(f"Too many `depends_on` ({len(options.depends_on)}, max {limits.depends_on_max})")

@@ -1,0 +1,134 @@
+"""Deliveries and jobs of the engine, as replies: where its data becomes bytes for a worker."""
+
+from typing import Any
+
+from flashq.engine.jobs import Job
+from flashq.engine.leases import Lease
+from flashq.engine.pages import Page
+from flashq.engine.pull import Delivery, Part
+from flashq.engine.queries import WIRE, Seen
+from flashq.engine.queues import Queue
+from flashq.protocol.codec import raw, transcoded
+from flashq.protocol.dispatch import Codec
+from flashq.protocol.jobs import (
+    BinaryShape, JobView, TextShape, encode_binary, encode_text, plain_binary, plain_text,
+)  # fmt: skip
+
+_BINARY_ONE = b"\x83\xa2ok\xc3\xa3job"
+_BINARY_MANY = b"\x83\xa2ok\xc3\xa4jobs\xdd"
+_BINARY_END = b"\xa7success\xc3"
+
+
+class Renderer:
+    """Keeps the shapes of queues' plain jobs."""
+
+    def __init__(self) -> None:
+        self._shapes: tuple[dict[Any, TextShape], dict[Any, BinaryShape]] = ({}, {})
+
+    def text_shape(self, queue: Queue, part: Part) -> TextShape:
+        key = (queue.name, part.defaults)
+        shape = self._shapes[0].get(key)
+        if shape is None:
+            if len(self._shapes[0]) >= 4096:
+                self._shapes[0].clear()
+            shape = self._shapes[0][key] = TextShape(queue.name, part.defaults.max_attempts, part.defaults.backoff_ms)
+        return shape
+
+    def binary_shape(self, queue: Queue, part: Part) -> BinaryShape:
+        key = (queue.name, part.defaults)
+        shape = self._shapes[1].get(key)
+        if shape is None:
+            if len(self._shapes[1]) >= 4096:
+                self._shapes[1].clear()
+            shape = self._shapes[1][key] = BinaryShape(queue.name, part.defaults.max_attempts, part.defaults.backoff_ms)
+        return shape
+
+    def one(self, delivery: Delivery, codec: int) -> bytes:
+        """The reply to a PULL that found a job."""
+        part = delivery.parts[0]
+        at, token = delivery.started_at, delivery.token
+        if type(part) is Part and codec == Codec.TEXT:
+            created = part.created_at
+            payload = part.payloads[0]
+            if part.codec:
+                payload = transcoded(payload, part.codec, codec)
+            shape = self.text_shape(delivery.queue, part)
+            return shape.one % (part.ids.start, payload, created, created, at, at, token)
+        pieces = self._pieces(delivery, codec)
+        if codec == Codec.TEXT:
+            pieces[0] = pieces[0][1:]
+            return b'{"ok":true,"job":' + b"".join(pieces) + b',"success":true}\n'
+        return _BINARY_ONE + b"".join(pieces) + _BINARY_END
+
+    def many(self, delivery: Delivery, codec: int) -> bytes:
+        """The reply to a PULLB that found jobs."""
+        pieces = self._pieces(delivery, codec)
+        if codec == Codec.TEXT:
+            pieces[0] = b'{"ok":true,"jobs":[' + pieces[0][1:]
+            pieces.append(b'],"success":true}\n')
+        else:
+            pieces[0] = _BINARY_MANY + delivery.count.to_bytes(4, "big") + pieces[0]
+            pieces.append(_BINARY_END)
+        return b"".join(pieces)
+
+    def _pieces(self, delivery: Delivery, codec: int) -> list[bytes]:
+        at, token, queue = delivery.started_at, delivery.token, delivery.queue
+        out: list[bytes] = []
+        for part in delivery.parts:
+            if type(part) is not Part:
+                assert isinstance(part, Job)
+                view = view_of_record(part, codec)
+                view.lease = token
+                out.append(b"," + encode_text(view) if codec == Codec.TEXT else encode_binary(view))
+                continue
+            payloads = part.payloads
+            if part.codec != codec:
+                payloads = [transcoded(p, part.codec, codec) for p in payloads]
+            if codec == Codec.TEXT:
+                shape = self.text_shape(queue, part)
+                out += plain_text(shape, part.ids, payloads, shape.after(part.created_at, at, token))
+            else:
+                binary = self.binary_shape(queue, part)
+                out += plain_binary(binary, part.ids, payloads, binary.after(part.created_at, at, token))
+        return out
+
+
+def view_of_record(job: Job, codec: int) -> JobView:
+    """A record with all its keys."""
+    o = job.options
+    return JobView(
+        id=job.id, queue=job.queue.name, data=raw(job.data, job.codec, codec), priority=job.priority,
+        created_at=job.created_at, run_at=job.run_at, started_at=job.started_at, attempts=job.attempts,
+        max_attempts=job.max_attempts, backoff=job.backoff, ttl=job.ttl, timeout=job.timeout, unique_key=o.unique_key,
+        depends_on=o.depends_on or [], progress=job.progress, progress_msg=job.progress_msg, tags=o.tags or [],
+        lifo=bool(o.lifo), remove_on_complete=bool(o.remove_on_complete), remove_on_fail=bool(o.remove_on_fail),
+        last_heartbeat=job.last_heartbeat, stall_timeout=o.stall_timeout or 0, stall_count=job.stalls,
+        custom_id=o.job_id, keep_completed_age=o.keep_completed_age or 0,
+        keep_completed_count=o.keep_completed_count or 0, group_id=o.group_id,
+    )  # fmt: skip
+
+
+def view_of_plain(page: Page, i: int, lease: Lease | None, codec: int) -> JobView:
+    created = page.created_at(i)
+    started = lease.started_at if lease is not None else 0
+    return JobView(
+        id=(page.base + i) << 10 | page.slot.no, queue=page.queue.name, data=raw(page.jobs[i], page.codec, codec),
+        created_at=created, run_at=created, started_at=started, last_heartbeat=started,
+        max_attempts=page.defaults.max_attempts, backoff=page.defaults.backoff_ms,
+    )  # fmt: skip
+
+
+def view_of(seen: Seen, codec: int) -> JobView:
+    """A job as GETJOB shows it: with its state, and what came of it."""
+    page, i = seen.page, seen.place
+    job = page.jobs[i]
+    view = view_of_record(job, codec) if type(job) is Job else view_of_plain(page, i, seen.lease, codec)
+    if seen.done is not None:
+        done = seen.done
+        view.started_at = done.started_at
+        view.completed_at = done.completed_at
+        view.result = raw(done.result, done.codec, codec) if done.result is not None else None
+    if type(job) is Job and job.error is not None:
+        view.error = job.error
+    view.state = WIRE[seen.state]
+    return view
