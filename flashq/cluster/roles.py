@@ -45,20 +45,22 @@ def components(settings: Settings) -> Sequence[Component]:
     return [*shards, *routers, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
 
 
-def _life(module: str) -> Callable[[ChildContext], int]:
-    """A process whose whole life is `run(ctx)` of a module, imported before the fork."""
+def _life(module: str, function: str) -> Callable[[ChildContext], int]:
+    """A process whose whole life is a function of a module, imported before the fork."""
 
     def run(ctx: ChildContext) -> int:
-        code: int = import_module(module).run(ctx)
+        code: int = getattr(import_module(module), function)(ctx)
         return code
 
     return run
 
 
-def _role(kind: str, module: str, stage: int, *, has_doors: bool = False, has_heartbeat: bool = False) -> Role:
-    return Role(kind, _life(module), (module,), stage, has_doors, has_heartbeat)
+def _role(
+    kind: str, module: str, function: str, stage: int, *, has_doors: bool = False, has_heartbeat: bool = False
+) -> Role:
+    return Role(kind, _life(module, function), (module,), stage, has_doors, has_heartbeat)
 
 
-ROUTER: Final = _role("router", "flashq.router.process", 0, has_doors=True)
-SHARD: Final = _role("shard", "flashq.shard.process", 1, has_heartbeat=True)
-CHECKPOINTER: Final = _role("checkpointer", "flashq.storage.checkpoint_process", 2)
+ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, has_doors=True)
+SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_heartbeat=True)
+CHECKPOINTER: Final = _role("checkpointer", "flashq.storage.checkpoint_process", "run", 2)

@@ -76,7 +76,11 @@ def ack(engine: Engine, job_id: int, token: int | None, result: bytes | None, co
 
 
 def ack_batch(
-    engine: Engine, ids: list[int], tokens: Sequence[int | None] | None, results: Sequence[bytes | None] | None, codec: int
+    engine: Engine,
+    ids: list[int],
+    tokens: Sequence[int | None] | None,
+    results: Sequence[bytes | None] | None,
+    codec: int,
 ) -> list[tuple[int, FlashqError]]:
     """Exactly n acks. Those that were refused: (index, error)."""
     n = len(ids)
@@ -126,7 +130,7 @@ def _same(marks: list[object], k: int) -> int:
     lease = marks[k]
     rest = marks if k == 0 else marks[k:]
     n = rest.count(lease)
-    if n == len(rest) or rest[n - 1] is lease and rest[:n].count(lease) == n:
+    if n == len(rest) or (rest[n - 1] is lease and rest[:n].count(lease) == n):
         return n
     n = 1
     while k + n < len(marks) and marks[k + n] is lease:

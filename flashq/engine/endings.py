@@ -60,7 +60,7 @@ def leave_active(engine: Engine, page: Page, i: int) -> None:
     engine.totals.active -= 1
 
 
-def leave(engine: Engine, page: Page, i: int) -> Job | bytes:
+def leave(engine: Engine, page: Page, i: int) -> None:
     """A job leaves the state it is in, whichever that is, counts included."""
     job = page.jobs[i]
     queue, totals = page.queue, engine.totals
@@ -85,7 +85,6 @@ def leave(engine: Engine, page: Page, i: int) -> Job | bytes:
         queue.dead_count -= 1
         totals.dead -= 1
     engine.touch(queue)
-    return job
 
 
 def disarm(engine: Engine, job: Job) -> None:

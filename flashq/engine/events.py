@@ -10,7 +10,7 @@ that an event does not carry are the record's.
 
 from collections.abc import Iterator, Sequence
 from struct import Struct as Packer
-from typing import Annotated, Any, Final, get_args
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Struct

@@ -71,6 +71,7 @@ class Deadlined(Protocol):
     """0: it has ended, its entry is dead."""
 
 
+NEVER: Final = 1 << 62
 D = TypeVar("D", bound=Deadlined)
 
 
@@ -81,7 +82,7 @@ class DeadlineLines(Generic[D]):
     line's order any more.
     """
 
-    __slots__ = ("_count", "_dead", "_lines", "_renewed", "_total")
+    __slots__ = ("_count", "_dead", "_lines", "_renewed", "_total", "soonest")
 
     def __init__(self) -> None:
         self._lines: dict[int, deque[D]] = {}
@@ -89,13 +90,17 @@ class DeadlineLines(Generic[D]):
         self._count = 0
         self._total = 0
         self._dead = 0
+        self.soonest = NEVER
+        """No moment of it is before this one."""
 
     def add(self, item: D, duration_ms: int) -> None:
         """`item.deadline` is `duration_ms` from now."""
         line = self._lines.get(duration_ms)
         if line is None:
             line = self._lines[duration_ms] = deque()
-        item.due = item.deadline
+        due = item.due = item.deadline
+        if due < self.soonest:
+            self.soonest = due
         line.append(item)
         self._total += 1
 
@@ -138,6 +143,11 @@ class DeadlineLines(Generic[D]):
             first = self._renewed[0][0]
         return first
 
+    def recount(self) -> None:
+        """Set `soonest` anew, after what was due was taken out."""
+        moment = self.next_deadline()
+        self.soonest = NEVER if moment is None else moment
+
     def _skip(self) -> None:
         self._total -= 1
         self._dead -= 1
@@ -170,6 +180,7 @@ class DeadlineLines(Generic[D]):
 
     def shift(self, by_ms: int) -> None:
         """The clock was set anew: every moment moves by as much."""
+        self.soonest = min(NEVER, self.soonest + by_ms)
         for line in self._lines.values():
             for item in line:
                 item.due += by_ms

@@ -30,7 +30,20 @@ RESERVED_PAGES: Final = 256
 class Page:
     """1024 jobs of one queue, in one codec, under one set of defaults."""
 
-    __slots__ = ("at", "base", "codec", "defaults", "jobs", "last_ms", "leases", "live", "ms", "queue", "records", "slot")
+    __slots__ = (
+        "at",
+        "base",
+        "codec",
+        "defaults",
+        "jobs",
+        "last_ms",
+        "leases",
+        "live",
+        "ms",
+        "queue",
+        "records",
+        "slot",
+    )
 
     def __init__(self, slot: "Slot", no: int, queue: "Queue", codec: int, defaults: "Defaults") -> None:
         self.slot = slot
@@ -127,7 +140,7 @@ class Slot:
         page = self.pages.get(no)
         if page is not None:
             return (seq & (PAGE - 1)) < len(page.jobs) and seq > 0
-        return 0 < seq and no < self.next_page
+        return seq > 0 and no < self.next_page
 
     def id_of(self, seq: int) -> int:
         return seq * SLOTS + self.no

@@ -36,7 +36,8 @@ class Delivery(NamedTuple):
     token: int
     started_at: int
     parts: Sequence[Part | Job]
-    count: int
+    jobs: int
+    """How many there are."""
 
 
 def wanted(engine: Engine, queue: Queue, count: int) -> int:
@@ -44,9 +45,7 @@ def wanted(engine: Engine, queue: Queue, count: int) -> int:
     return 0 if queue.paused else count
 
 
-def deliver(
-    engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = None, gid: int = 0
-) -> Delivery | None:
+def deliver(engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = None, gid: int = 0) -> Delivery | None:
     """Up to `count` ready jobs under a new lease, and no more than `reply_bytes_max` of payload; None: none are ready.
 
     `lease_ms`: the soft deadline; default is the configured one. `gid`: the connection they are tied to.
@@ -132,12 +131,12 @@ class _Giving:
         slot_no = self.queue.slot.no
         first = seq << 10 | slot_no
         self.engine.events.append(
-            events.pack_leased(
-                events.LEASED, events.LEASED_BYTES, self.token, self.soft_ms, self.gid, 0, first, n
-            )
+            events.pack_leased(events.LEASED, events.LEASED_BYTES, self.token, self.soft_ms, self.gid, 0, first, n)
         )
         if page.ms[-1] == page.ms[0]:
-            self.parts.append(Part(range(first, first + n * 1024, 1024), payloads, page.ms[0], page.codec, page.defaults))
+            self.parts.append(
+                Part(range(first, first + n * 1024, 1024), payloads, page.ms[0], page.codec, page.defaults)
+            )
         else:
             for start, stop, created_at in page.created_runs(i, i + n):
                 ids = range((page.base + start) << 10 | slot_no, (page.base + stop) << 10 | slot_no, 1024)

@@ -14,8 +14,22 @@ from flashq.engine.ack import ack_run
 from flashq.engine.endings import as_record, complete, evict_run, forget, leave
 from flashq.engine.engine import Engine
 from flashq.engine.events import (
-    Acks, Answered, DefaultsSet, Died, Evicted, Expired, JobsPushed, Leases, PagesReserved, QueuePaused, Released,
-    Renewed, Retried, Run, Uncrashed, parsed,
+    Acks,
+    Answered,
+    DefaultsSet,
+    Died,
+    Evicted,
+    Expired,
+    JobsPushed,
+    Leases,
+    PagesReserved,
+    QueuePaused,
+    Released,
+    Renewed,
+    Retried,
+    Run,
+    Uncrashed,
+    parsed,
 )  # fmt: skip
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Lease

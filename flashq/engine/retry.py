@@ -259,6 +259,12 @@ def tie(engine: Engine, lease: Lease, gid: int) -> None:
 def start_grace(engine: Engine) -> None:
     """After a restart the connections that leases were tied to are gone: they may be claimed again for a while."""
     for gid in list(engine.tied):
+        start_grace_of(engine, gid)
+
+
+def start_grace_of(engine: Engine, gid: int) -> None:
+    """A connection ended with the process that held it: what is tied to it may be claimed again for a while."""
+    if gid in engine.tied:
         engine.mono_timers.add(engine.mono_ms + engine.limits.reconnect_grace_ms, grace_over, gid)
 
 

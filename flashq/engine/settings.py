@@ -5,7 +5,8 @@ from msgspec import Struct
 
 class Defaults(Struct, frozen=True, array_like=True, gc=False):
     """What a job gets where it asks for nothing. Written into the journal whenever it changes, so that replay never
-    judges by the configuration of a later day."""
+    judges by the configuration of a later day.
+    """
 
     max_attempts: int = 3
     backoff_ms: int = 1000

@@ -6,8 +6,9 @@ is cancelled, so that pushing and cancelling for ever needs no more room than wh
 
 from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import Any
+from typing import Any, Final
 
+NEVER: Final = 1 << 62
 Entry = list[Any]
 """[moment, number, action or None when cancelled, argument]"""
 
@@ -15,12 +16,14 @@ Entry = list[Any]
 class Timers:
     """One clock's moments, in milliseconds."""
 
-    __slots__ = ("_cancelled", "_count", "_heap")
+    __slots__ = ("_cancelled", "_count", "_heap", "soonest")
 
     def __init__(self) -> None:
         self._heap: list[Entry] = []
         self._count = 0
         self._cancelled = 0
+        self.soonest = NEVER
+        """No entry is before this moment."""
 
     def __len__(self) -> int:
         return len(self._heap) - self._cancelled
@@ -30,6 +33,8 @@ class Timers:
         self._count += 1
         entry: Entry = [at_ms, self._count, action, argument]
         heappush(self._heap, entry)
+        if at_ms < self.soonest:
+            self.soonest = at_ms
         return entry
 
     def cancel(self, entry: Entry) -> None:
@@ -59,7 +64,13 @@ class Timers:
             most -= 1
             yield action, argument
 
+    def recount(self) -> None:
+        """Set `soonest` anew, after what was due was taken out."""
+        moment = self.next_moment()
+        self.soonest = NEVER if moment is None else moment
+
     def shift(self, by_ms: int) -> None:
         """The clock was set anew: every moment moves by as much."""
         for entry in self._heap:
             entry[0] += by_ms
+        self.recount()

@@ -17,9 +17,7 @@ def check_queue_name(name: str) -> None:
     if len(name.encode("utf-8", "surrogatepass")) > QUEUE_BYTES_MAX:
         raise InvalidArgument("Queue name too long (max 256 chars)")
     if not name.isalnum() and not all(c.isalnum() or c in _PUNCTUATION for c in name):
-        raise InvalidArgument(
-            "Queue name must contain only alphanumeric characters, underscores, hyphens, or dots"
-        )
+        raise InvalidArgument("Queue name must contain only alphanumeric characters, underscores, hyphens, or dots")
     if name.startswith("__"):
         raise InvalidArgument(f"Queue name '{name[:64]}' is reserved: names must not start with '__'")
 

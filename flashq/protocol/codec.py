@@ -115,8 +115,8 @@ def explained(error: Exception) -> RequestError:
         where = re.search(r"`\$\.([^`]*)`", m[2])
         return InvalidArgument(f"missing field `{m[1]}`" + (f" in `{where[1]}`" if where else ""))
     if m := _TYPE.match(text):
-        where = f" in field `{m[3]}`" if m[3] else ""
-        return InvalidArgument(f"invalid type: {m[2]}, expected {m[1]}{where}")
+        field = f" in field `{m[3]}`" if m[3] else ""
+        return InvalidArgument(f"invalid type: {m[2]}, expected {m[1]}{field}")
     if m := _BOUND.match(text):
         return InvalidArgument(f"invalid value: expected {m[1]} {m[2]} in field `{m[3]}`")
     return InvalidArgument(text)

@@ -20,6 +20,9 @@ class Codec(IntEnum):
 class Ticket(Protocol):
     """The place of one reply that comes later."""
 
+    def takes_jobs(self) -> bool:
+        """Whether the client can be given jobs just now."""
+
     def reply(self, body: bytes) -> bool:
         """Deliver. False if the client has gone, so that what was taken for it goes back."""
 
@@ -36,6 +39,12 @@ class Link(Protocol):
     def reply(self, body: bytes) -> None:
         """Answer the request that is being dispatched, in its turn."""
 
+    wrong_tokens: int
+    """How many wrong ones it has shown."""
+
+    def fatal(self, text: str, code: str) -> None:
+        """Say why, then close: the connection cannot go on."""
+
     def hold(self, *, ordered: bool) -> Ticket:
         """Answer it later. `ordered` (no reqId): the replies of later requests wait behind it."""
 
@@ -49,5 +58,11 @@ class Dispatcher(Protocol):
     def submit(self, link: Link, frame: bytes) -> None:
         """Carry out one whole request. Never raises: faults are answered."""
 
+    def ended(self, link: Link) -> None:
+        """The client sends nothing more: pulls of it that wait are answered with what there is."""
+
     def gone(self, link: Link) -> None:
         """The client left: withdraw its waits, release what was tied to the connection."""
+
+    def takes_jobs_again(self, link: Link) -> None:
+        """Its output was backed up and is not any more."""

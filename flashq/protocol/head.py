@@ -45,7 +45,7 @@ class Head(Struct, gc=False, rename={"req_id": "reqId"}):
     key: str | None = None
     parent_id: int | None = None
     job_id: str | int | None = None
-    customId: str | None = None  # noqa: N815 (existing clients spell it so)
+    customId: str | None = None
     custom_id: str | None = None
 
 
@@ -56,12 +56,12 @@ class _RawHead(Struct, gc=False):
     queue: Raw = ABSENT
     id: Raw = ABSENT
     ids: Raw = ABSENT
-    reqId: Raw = ABSENT  # noqa: N815
+    reqId: Raw = ABSENT
     name: Raw = ABSENT
     key: Raw = ABSENT
     parent_id: Raw = ABSENT
     job_id: Raw = ABSENT
-    customId: Raw = ABSENT  # noqa: N815
+    customId: Raw = ABSENT
     custom_id: Raw = ABSENT
 
 

@@ -54,6 +54,8 @@ class JobView(Struct, kw_only=True, gc=False):
 
 encode_text: Final = msgspec.json.Encoder().encode
 encode_binary: Final = msgspec.msgpack.Encoder().encode
+
+
 def _split_text(view: JobView) -> tuple[bytes, bytes]:
     """Around id and payload: `,"queue":"q","data":` and the rest, with its moments left open."""
     name = encode_text(view.queue)
@@ -95,9 +97,7 @@ class BinaryShape:
     def after(self, created_at: int, started_at: int, lease: int) -> bytes:
         p = self._pieces
         created, started = _U64(created_at), _U64(started_at)
-        return b"".join(
-            (p[0], created, p[1], created, p[2], started, p[3], started, p[4], _U64(lease), p[5])
-        )
+        return b"".join((p[0], created, p[1], created, p[2], started, p[3], started, p[4], _U64(lease), p[5]))
 
 
 class TextShape:

@@ -11,7 +11,13 @@ from flashq.engine.queues import Queue
 from flashq.protocol.codec import raw, transcoded
 from flashq.protocol.dispatch import Codec
 from flashq.protocol.jobs import (
-    BinaryShape, JobView, TextShape, encode_binary, encode_text, plain_binary, plain_text,
+    BinaryShape,
+    JobView,
+    TextShape,
+    encode_binary,
+    encode_text,
+    plain_binary,
+    plain_text,
 )  # fmt: skip
 
 _BINARY_ONE = b"\x83\xa2ok\xc3\xa3job"
@@ -67,7 +73,7 @@ class Renderer:
             pieces[0] = b'{"ok":true,"jobs":[' + pieces[0][1:]
             pieces.append(b'],"success":true}\n')
         else:
-            pieces[0] = _BINARY_MANY + delivery.count.to_bytes(4, "big") + pieces[0]
+            pieces[0] = _BINARY_MANY + delivery.jobs.to_bytes(4, "big") + pieces[0]
             pieces.append(_BINARY_END)
         return b"".join(pieces)
 

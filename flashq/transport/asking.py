@@ -37,7 +37,7 @@ from flashq.transport.envelope import (
 )
 from flashq.transport.outbox import sized
 from flashq.transport.peer import NONE_UNSENT, OnFail, OnReply, Peer, Pending, Stage
-from flashq.transport.sockets import ZmqContext, descriptor, readable, receive, send
+from flashq.transport.sockets import ZmqContext, descriptor, events, readable, receive, send
 
 OVERDRAFT_BYTES_MAX: Final = 32 << 20
 """How far past its credit a peer can be asked by those who do not look at `writable`."""
@@ -270,7 +270,13 @@ class Asking:
             return
         while outbox.messages and send(socket, outbox.messages[0][0]):
             outbox.messages.popleft()
-        if readable(socket):
+        self._look_again(peer)
+
+    def _look_again(self, peer: Peer) -> None:
+        """Sending may have swallowed the edge that tells of a message, or of room for what had none a moment ago."""
+        assert peer.socket is not None
+        wanted = zmq.POLLIN | zmq.POLLOUT if peer.waits_for_room() else zmq.POLLIN
+        if events(peer.socket) & wanted:
             self._loop.call_soon(self._drain, peer)
 
     # Receiving
@@ -308,9 +314,7 @@ class Asking:
     def _greet(self, peer: Peer) -> None:
         self._connection_broke(peer)  # of earlier connections: there is nothing on this one to lose
         peer.greet(self._name, self._epoch)
-        assert peer.socket is not None
-        if readable(peer.socket):
-            self._loop.call_soon(self._drain, peer)
+        self._look_again(peer)
 
     def _read(self, peer: Peer, data: bytes, parts: list[bytes]) -> None:
         try:

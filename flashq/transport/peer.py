@@ -137,6 +137,10 @@ class Peer:
         self.outbox.messages.clear()
         self.outbox.items[:0] = [item for item in packed if item[0] == 0]  # notices are for any incarnation
 
+    def waits_for_room(self) -> bool:
+        """Whether ZeroMQ would not take our greeting or a message."""
+        return bool(self.outbox.messages) or (self.stage is Stage.CONNECTING and not self.greeting_sent)
+
     # What waits
 
     def withdraw(self, correlation: int) -> Pending | None:

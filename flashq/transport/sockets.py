@@ -13,8 +13,13 @@ def descriptor(socket: ZmqSocket) -> int:
     return int(socket.getsockopt(zmq.FD))
 
 
+def events(socket: ZmqSocket) -> int:
+    """POLLIN, POLLOUT or both. Also takes note of what the descriptor was telling. 2 us."""
+    return int(socket.getsockopt(zmq.EVENTS))
+
+
 def readable(socket: ZmqSocket) -> bool:
-    """Whether a message is there. Also takes note of what the descriptor was telling. 2 us."""
+    """Whether a message is there; see `events`."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
 

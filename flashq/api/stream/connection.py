@@ -1,0 +1,395 @@
+"""One client's connection: bytes in, whole requests to the dispatcher, replies out in their order.
+
+- Without `reqId` replies keep the order of requests; a request behind a blocked PULL takes effect at once, its reply
+  waits its turn. With `reqId` a held reply may be overtaken.
+- All replies of a tick leave as one write, straight to the socket while nothing is backed up there.
+- More than so many bytes or requests in flight, or a client that does not read: reading stops, nothing is dropped.
+- At the end of the client's input what it sent is carried out, a last line without its LF too, and answered.
+"""
+
+import asyncio
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Final, cast
+
+from flashq.api.stream.ticks import Ticks
+from flashq.protocol.dispatch import Codec, Dispatcher
+from flashq.protocol.replies import failure_text
+
+TEXT_STARTS: Final = b"{\n\r \t"
+BACKLOG_BYTES: Final = 1 << 20
+"""Output that the client has not taken: above it reading stops and no jobs are handed to it."""
+
+
+class Bounds:
+    """What one connection may have in flight."""
+
+    __slots__ = ("frame_bytes_max", "in_flight_bytes_max", "in_flight_requests_max", "preauth_frame_bytes_max")
+
+    def __init__(self, frame: int, in_flight_bytes: int, in_flight_requests: int, preauth_frame: int) -> None:
+        self.frame_bytes_max = frame
+        self.in_flight_bytes_max = in_flight_bytes
+        self.in_flight_requests_max = in_flight_requests
+        self.preauth_frame_bytes_max = preauth_frame
+
+
+class HeldReply:
+    """The place of a reply that comes later."""
+
+    __slots__ = ("body", "connection", "ordered", "size")
+
+    def __init__(self, connection: "Connection", size: int, ordered: bool) -> None:
+        self.connection: Connection | None = connection
+        self.body: bytes | None = None
+        self.size = size
+        self.ordered = ordered
+
+    def takes_jobs(self) -> bool:
+        """Whether the client can be given jobs just now."""
+        return self.connection is not None and self.connection.takes_jobs()
+
+    def reply(self, body: bytes) -> bool:
+        """Deliver. False if the client has gone."""
+        connection = self.connection
+        if connection is None or connection.lost:
+            return False
+        self.connection = None
+        self.body = body
+        connection.settle(self)
+        return True
+
+
+class Connection(asyncio.Protocol):
+    """A client over TCP or a Unix socket."""
+
+    __slots__ = (
+        "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
+        "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing", "codec",
+        "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
+    )  # fmt: skip
+
+    def __init__(
+        self, gid: int, dispatcher: Dispatcher, ticks: Ticks, bounds: Bounds, *, first: bytes = b"", principal: str = "",
+        on_lost: Callable[["Connection"], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.gid = gid
+        self.dispatcher = dispatcher
+        self.submit = dispatcher.submit
+        self.codec = Codec.TEXT
+        self.principal = principal
+        self.lost = False
+        self.wrong_tokens = 0
+        self.first: bytes | None = first
+        """What was read before this connection came here; None once it was looked at."""
+        self._ticks = ticks
+        self._bounds = bounds
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport
+        self._fd = -1
+        self._parts: list[bytes] = []
+        self._parts_bytes = 0
+        self._out: list[bytes] = []
+        self._listed = False
+        self._held: deque[HeldReply] = deque()
+        self._in_flight = 0
+        self._in_flight_bytes = 0
+        self._size = 0
+        self._paused_reading = False
+        self._paused_writing = False
+        self._ended = False
+        self._closing = False
+
+    # -- the transport's calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=BACKLOG_BYTES, low=BACKLOG_BYTES // 4)
+        self._fd = self._transport.get_extra_info("socket").fileno()
+        if self.first:
+            self.data_received(b"")
+
+    def data_received(self, data: bytes) -> None:
+        ticks = self._ticks
+        if not ticks.is_open:
+            ticks.begin()
+        if self.first is not None:
+            data = self._choose(self.first + data)
+        if self.codec is _TEXT:
+            if not self._parts and data and data.find(b"\n") == len(data) - 1:
+                if len(data) > self._bounds.frame_bytes_max:
+                    self._too_large(len(data))
+                else:
+                    self._size = len(data)
+                    self.submit(self, data)
+            else:
+                self._read_text(data)
+        else:
+            self._read_binary(data)
+        ticks.arrived(len(data))
+
+    def _choose(self, data: bytes) -> bytes:
+        """The codec is chosen by the first byte, once."""
+        if data:
+            self.first = None
+            self.codec = Codec.TEXT if data[0] in TEXT_STARTS else Codec.BINARY
+        return data
+
+    def _read_text(self, data: bytes) -> None:
+        at = data.rfind(b"\n")
+        if at < 0:
+            self._keep_part(data)
+            return
+        whole = data[: at + 1]
+        if self._parts:
+            self._parts.append(whole)
+            whole = b"".join(self._parts)
+            self._parts, self._parts_bytes = [], 0
+        if at + 1 < len(data):
+            self._parts.append(data[at + 1 :])
+            self._parts_bytes = len(data) - at - 1
+        bytes_max = self._bounds.frame_bytes_max
+        for line in whole.split(b"\n")[:-1]:
+            if len(line) > bytes_max:
+                self._too_large(len(line))
+                return
+            self._size = len(line)
+            self.submit(self, line)
+            if self._closing:
+                return
+
+    def _keep_part(self, data: bytes) -> None:
+        if not data:
+            return
+        self._parts.append(data)
+        self._parts_bytes += len(data)
+        most = self._bounds.frame_bytes_max if self.principal else self._bounds.preauth_frame_bytes_max
+        if self._parts_bytes > most:
+            self._too_large(self._parts_bytes)
+
+    def _read_binary(self, data: bytes) -> None:
+        if self._parts:
+            if data:
+                self._parts.append(data)
+                self._parts_bytes += len(data)
+            if self._parts_bytes < 4 + self._expected():
+                return
+            data = b"".join(self._parts)
+            self._parts, self._parts_bytes = [], 0
+        at, end = 0, len(data)
+        most = self._bounds.frame_bytes_max if self.principal else self._bounds.preauth_frame_bytes_max
+        while end - at >= 4:
+            size = int.from_bytes(data[at : at + 4], "big")
+            if size > most:
+                self._too_large(size)
+                return
+            if end - at - 4 < size:
+                break
+            self._size = size
+            self.submit(self, data[at + 4 : at + 4 + size])
+            at += 4 + size
+            if self._closing:
+                return
+        if at < end:
+            self._parts = [data[at:] if at else data]
+            self._parts_bytes = end - at
+
+    def _expected(self) -> int:
+        """How long the frame is that is coming in; 0 while that is not known."""
+        head = self._parts[0]
+        if len(head) < 4:
+            head = b"".join(self._parts)
+            self._parts = [head]
+            if len(head) < 4:
+                return 0
+        return int.from_bytes(head[:4], "big")
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more: finish what it asked, then close."""
+        self._ended = True
+        ticks = self._ticks
+        if not ticks.is_open:
+            ticks.begin()
+        if self._parts and self.codec is _TEXT:
+            line = b"".join(self._parts)
+            self._parts, self._parts_bytes = [], 0
+            self._size = len(line)
+            self.submit(self, line)
+        self.dispatcher.ended(self)
+        self._touch()
+        ticks.wake()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.lost:  # handed on: it lives elsewhere
+            if self._on_lost is not None:
+                self._on_lost(self)
+            return
+        self.lost = True
+        ticks = self._ticks
+        if not ticks.is_open:
+            ticks.begin()
+        self.dispatcher.gone(self)
+        self._held.clear()
+        self._out.clear()
+        ticks.wake()
+        if self._on_lost is not None:
+            self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        self._paused_writing = True
+        self._pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused_writing = False
+        self._resume_reading()
+        ticks = self._ticks
+        if not ticks.is_open:
+            ticks.begin()
+        self.dispatcher.takes_jobs_again(self)
+        ticks.wake()
+
+    # -- the dispatcher's calls
+
+    def reply(self, body: bytes) -> None:
+        """Answer the request that is being dispatched, in its turn."""
+        if self._held:
+            place = HeldReply(self, 0, True)
+            place.body = body
+            self._held.append(place)
+            return
+        self._write(body)
+
+    def _write(self, body: bytes) -> None:
+        if self.codec is not _TEXT:
+            self._out.append(len(body).to_bytes(4, "big"))
+        self._out.append(body)
+        if not self._listed:
+            self._listed = True
+            self._ticks.dirty.append(self)
+
+    def _touch(self) -> None:
+        if not self._listed:
+            self._listed = True
+            self._ticks.dirty.append(self)
+
+    def hold(self, *, ordered: bool) -> HeldReply:
+        """Answer the request that is being dispatched later."""
+        place = HeldReply(self, self._size, ordered)
+        if ordered:
+            self._held.append(place)
+        self._in_flight += 1
+        self._in_flight_bytes += self._size
+        bounds = self._bounds
+        if self._in_flight >= bounds.in_flight_requests_max or self._in_flight_bytes >= bounds.in_flight_bytes_max:
+            self._pause_reading()
+        return place
+
+    def settle(self, place: HeldReply) -> None:
+        """A held reply has come."""
+        self._in_flight -= 1
+        self._in_flight_bytes -= place.size
+        ticks = self._ticks
+        if not ticks.is_open:
+            ticks.wake()
+        if not place.ordered:
+            assert place.body is not None
+            self._write(place.body)
+        else:
+            held = self._held
+            while held and (body := held[0].body) is not None:
+                held.popleft()
+                self._write(body)
+        if self._paused_reading:
+            self._resume_reading()
+
+    def takes_jobs(self) -> bool:
+        """False while it has gone, or does not read what it is sent."""
+        return not (self.lost or self._paused_writing or self._ended)
+
+    def fatal(self, text: str, code: str) -> None:
+        """Say why, then close: the connection cannot go on."""
+        self.reply(failure_text(self.codec, text, code))
+        self._closing = True
+        self._ended = True
+        self._parts, self._parts_bytes = [], 0
+        self._touch()
+
+    def _too_large(self, size: int) -> None:
+        most = self._bounds.frame_bytes_max if self.principal else self._bounds.preauth_frame_bytes_max
+        self.fatal(f"Message too large ({size} bytes, max {most} bytes)", "too_large")
+
+    @property
+    def idle(self) -> bool:
+        """Nothing of it is in flight: it may be handed to another process."""
+        return not (self._held or self._in_flight or self._out or self._parts or self._paused_writing or self._ended)
+
+    # -- output
+
+    def flush(self) -> None:
+        """The tick is committed: write its replies."""
+        self._listed = False
+        out = self._out
+        if self.lost:
+            out.clear()
+            return
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._send(data)
+        if self._ended and not self._held and not self._in_flight and not self.lost:
+            self._transport.close()
+
+    def _send(self, data: bytes) -> None:
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if transport.get_write_buffer_size() == 0:
+            try:
+                sent = os.write(self._fd, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                # It is gone; the transport learns so by itself and tells us.
+                transport.abort()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+        transport.write(data)
+
+    def _pause_reading(self) -> None:
+        if not self._paused_reading and not self._ended and not self._transport.is_closing():
+            self._paused_reading = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        bounds = self._bounds
+        full = self._in_flight >= bounds.in_flight_requests_max or self._in_flight_bytes >= bounds.in_flight_bytes_max
+        if self._paused_reading and not full and not self._paused_writing and not self._transport.is_closing():
+            self._paused_reading = False
+            self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """The server stops: what was answered is written, what waits is not answered any more."""
+        if not self.lost:
+            self.flush()
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End at once."""
+        if not self.lost:
+            self._transport.abort()
+
+    def detach(self) -> socket.socket:
+        """A socket of its own for this connection; ours ends without the client noticing. Only when `idle`."""
+        transport = self._transport
+        transport.pause_reading()
+        sock = socket.socket(fileno=os.dup(self._fd))
+        self.lost = True
+        transport.abort()
+        return sock
+
+
+_TEXT: Final = Codec.TEXT

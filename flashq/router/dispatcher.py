@@ -1,0 +1,140 @@
+"""Requests on connections that a router keeps: answered from shared memory, or sent to the shard concerned.
+
+Only the head of a command is decoded; the bytes go on as they came. The shard that gets them judges them, so that an
+error reads the same on every way. What names no place (PING, AUTH, STATS, LISTQUEUES) is decided here.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from flashq.errors import FlashqError, LimitExceeded, MalformedFrame, Unauthenticated, UnknownCommand
+from flashq.protocol import commands as c
+from flashq.protocol import replies
+from flashq.protocol.codec import check_text, explained
+from flashq.protocol.dispatch import Codec, Link
+from flashq.protocol.head import Head, decode_head, echo_of, slot_of
+from flashq.transport.forwarding import PULL_WAIT_MS, Forwarder
+from flashq.transport.totals import SharedTotals
+
+TOKENS_MAX: Final = 5
+_BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_WAITS: Final = frozenset(("PULL", "PULLB"))
+
+
+class RoutingDispatcher:
+    """The `Dispatcher` of a router."""
+
+    def __init__(
+        self, forwarder: Forwarder, *, owner_of: Callable[[int], int], totals: SharedTotals,
+        authenticate: Callable[[str], str | None] | None, max_batch: int,
+    ) -> None:  # fmt: skip
+        self._forwarder = forwarder
+        self._owner_of = owner_of
+        self._totals = totals
+        self._authenticate = authenticate
+        self._max_batch = max_batch
+
+    def submit(self, link: Link, frame: bytes) -> None:
+        """Send a request on, or answer it. Faults are answered."""
+        codec = link.codec
+        head = decode_head(frame, codec)
+        req_id = echo_of(head, codec)
+        if not link.principal and head.cmd not in ("AUTH", "PING"):
+            self._refuse(link, Unauthenticated("Authentication required"), req_id)
+            return
+        slot = slot_of(head)
+        if head.cmd not in _HERE and slot is not None:
+            self._send(link, frame, head, self._owner_of(slot), req_id)
+            return
+        try:
+            command = c.FULL[codec](frame)
+            if codec is Codec.TEXT:
+                check_text(frame)
+        except (*_BAD, MalformedFrame) as e:
+            self._refuse(link, explained(e), req_id)
+            return
+        try:
+            self._decide(link, command, frame, req_id)
+        except FlashqError as e:
+            self._refuse(link, e, req_id)
+
+    def _send(self, link: Link, frame: bytes, head: Head, shard: int, req_id: bytes) -> None:
+        wait_ms = 0
+        if head.cmd in _WAITS:
+            command = _timeout_of(frame, link.codec)
+            wait_ms = PULL_WAIT_MS if command is None else command
+            self._forwarder.holds(link.gid, shard)
+        self._forwarder.send(shard, link, frame, req_id, wait_ms)
+
+    def _decide(self, link: Link, command: Any, frame: bytes, req_id: bytes) -> None:
+        codec = link.codec
+        kind = type(command)
+        if kind is c.AckBatch:
+            if len(command.ids) > self._max_batch:
+                raise LimitExceeded(f"Batch too large ({len(command.ids)} ids, max {self._max_batch})")
+            if not command.ids:
+                self._say(link, {"ids": [0], "count": 0}, req_id)
+                return
+            self._forwarder.split_acks(link, command, codec)
+        elif kind is c.Ping:
+            self._say(link, {"pong": True}, req_id)
+        elif kind is c.Auth:
+            self._show(link, command.token, req_id)
+        elif kind is c.Stats:
+            self._say(link, self._totals.stats(), req_id)
+        elif kind is c.ListQueues:
+            self._say(link, {"queues": self._totals.queues()}, req_id)
+        elif hasattr(command, "queue") or hasattr(command, "id"):
+            # Its head hid the place; any shard finds it, and forwards.
+            self._forwarder.send(0, link, frame, req_id, PULL_WAIT_MS)
+        else:
+            raise UnknownCommand(f"unknown variant `{kind.__struct_config__.tag}`")
+
+    def _show(self, link: Link, token: str, req_id: bytes) -> None:
+        principal = "anonymous" if self._authenticate is None else self._authenticate(token)
+        if principal:
+            link.principal = principal
+            self._say(link, {}, req_id)
+            return
+        link.wrong_tokens += 1
+        if link.wrong_tokens >= TOKENS_MAX:
+            link.fatal("Invalid token", "unauthenticated")
+        else:
+            self._refuse(link, Unauthenticated("Invalid token"), req_id)
+
+    def _say(self, link: Link, fields: dict[str, Any], req_id: bytes) -> None:
+        link.reply(replies.with_req_id(link.codec, replies.ok(link.codec, fields), req_id))
+
+    def _refuse(self, link: Link, error: FlashqError, req_id: bytes) -> None:
+        link.reply(replies.with_req_id(link.codec, replies.failure(link.codec, error), req_id))
+
+    def ended(self, link: Link) -> None:
+        """The client sends nothing more."""
+        self._forwarder.ended(link.gid)
+
+    def gone(self, link: Link) -> None:
+        """The client left."""
+        self._forwarder.gone(link.gid)
+
+    def takes_jobs_again(self, link: Link) -> None:
+        """Shards give jobs to a connection here without knowing whether it reads: nothing was held back."""
+
+
+class _Timeout(msgspec.Struct):
+    timeout: int | None = None
+
+
+_timeout_text: Final = msgspec.json.Decoder(_Timeout).decode
+_timeout_binary: Final = msgspec.msgpack.Decoder(_Timeout).decode
+
+
+def _timeout_of(frame: bytes, codec: Codec) -> int | None:
+    try:
+        return (_timeout_text if codec is Codec.TEXT else _timeout_binary)(frame).timeout
+    except _BAD:
+        return 0
+
+
+_HERE: Final = frozenset(("PING", "AUTH", "STATS", "LISTQUEUES"))

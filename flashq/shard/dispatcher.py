@@ -1,0 +1,602 @@
+"""Commands, carried out by the engine of this process, or sent to the shard that owns what they name.
+
+The frequent commands are spelled out; everything else is a row of a table: command -> what it does, as the fields of
+its reply. Nothing here waits, and nothing of a refused request is applied.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from flashq.engine import ack as acks
+from flashq.engine import control, queries, retry
+from flashq.engine.engine import Engine
+from flashq.engine.idempotency import digest_of, remember
+from flashq.engine.pull import Delivery, deliver, end_wait, serve, wait
+from flashq.engine.push import check_batch_size, push_jobs, push_plain, push_plain_batch
+from flashq.engine.queues import Queue
+from flashq.engine.validation import check_data_size, check_duration, check_queue_name
+from flashq.errors import FlashqError, InvalidArgument, LimitExceeded, MalformedFrame, OutOfMemory, Unauthenticated
+from flashq.protocol import commands as c
+from flashq.protocol import replies
+from flashq.protocol.codec import check_text, explained, payload_of
+from flashq.protocol.dispatch import Link, Ticket
+from flashq.protocol.slots import ID_MAX, slot_of_queue
+from flashq.shard.ports import Authenticate, Elsewhere, Totals
+from flashq.shard.rendering import Renderer, view_of
+
+PULL_WAIT_MS: Final = 60_000
+TOKENS_MAX: Final = 5
+_BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class PullTicket:
+    """Where a waiting pull's jobs go."""
+
+    __slots__ = ("batch", "codec", "gid", "held", "req_id")
+
+    def __init__(self, held: Ticket, gid: int, codec: int, req_id: bytes, batch: bool) -> None:
+        self.held = held
+        self.gid = gid
+        self.codec = codec
+        self.req_id = req_id
+        self.batch = batch
+
+    def takes_jobs(self) -> bool:
+        return self.held.takes_jobs()
+
+
+class ShardDispatcher:
+    """The `Dispatcher` of a shard."""
+
+    def __init__(
+        self, engine: Engine, *, shard: int, owner_of: Callable[[int], int], elsewhere: Elsewhere, totals: Totals,
+        authenticate: Authenticate | None,
+    ) -> None:  # fmt: skip
+        self.engine = engine
+        self.shard = shard
+        self.owner_of = owner_of
+        self.elsewhere = elsewhere
+        self.totals = totals
+        self.authenticate = authenticate
+        self.refusal: str = ""
+        """Why pushes are refused just now; empty: they are not."""
+        self.publish: Callable[[], None] = _nothing
+        """Writes this shard's counters and gauges, so that what is read of them is of now; set by the loop."""
+        self.renderer = Renderer()
+        self._queues = engine.queues
+
+    # -- one request
+
+    def submit(self, link: Link, frame: bytes) -> None:
+        """Carry out one whole request. Faults are answered."""
+        if not link.principal and self.authenticate is not None:
+            self._knock(link, frame)
+            return
+        codec = link.codec
+        try:
+            command = c.fast_text(frame) if codec == 0 else c.fast_binary(frame)
+        except _BAD:
+            self._submit_full(link, frame, codec)
+            return
+        try:
+            _FAST[type(command)](self, link, command, frame, codec)
+        except FlashqError as e:
+            self._refuse(link, codec, e, command.reqId)
+
+    def _submit_full(self, link: Link, frame: bytes, codec: int) -> None:
+        try:
+            command = c.FULL[codec](frame)  # type: ignore[index]
+            if codec == 0:
+                check_text(frame)
+        except (*_BAD, MalformedFrame) as e:
+            self._refuse(link, codec, explained(e), self.elsewhere.req_id_of(frame, codec))
+            return
+        try:
+            self._carry_out(link, command, frame, codec)
+        except FlashqError as e:
+            self._refuse(link, codec, e, command.reqId)
+
+    def _carry_out(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
+        route = _ROUTES.get(type(command))
+        if route is not None and (owner := route(self, command)) != self.shard:
+            self.elsewhere.forward(owner, link, frame, command)
+            return
+        key = command.idempotency_key
+        if key is None:
+            _FULL[type(command)](self, link, command, frame, codec)
+            return
+        self._once(link, command, frame, codec, key)
+
+    def _once(self, link: Link, command: Any, frame: bytes, codec: int, key: str) -> None:
+        """The first reply again to a key that was used; else the reply is kept under it."""
+        kind = type(command)
+        if kind not in _KEYED:
+            _FULL[kind](self, link, command, frame, codec)
+            return
+        if not key or len(key) > 512:
+            raise InvalidArgument("invalid value: `idempotency_key` must have 1 to 512 characters")
+        name = getattr(command, "queue", None)
+        where = name if name is not None else str(getattr(command, "id", getattr(command, "job_id", "")))
+        scope = f"{link.principal}\0{kind.__struct_config__.tag}\0{where}\0{codec}"
+        req_id, command.reqId = command.reqId, c.ABSENT
+        digest = digest_of((msgspec.msgpack.encode(command),))
+        engine = self.engine
+        body = engine.answers.find(scope, key, digest, engine.now_ms)
+        if body is None:
+            probe = _Probe(link)
+            _FULL[kind](self, probe, command, frame, codec)
+            body = probe.body
+            assert body is not None, "keyed commands are answered at once"
+            slot = slot_of_queue(name) if name is not None else int(where or 0) & 1023
+            remember(engine, scope, key, digest, body, slot)
+        link.reply(replies.with_req_id(codec, body, req_id))
+
+    def _refuse(self, link: Link, codec: int, error: FlashqError, req_id: bytes | msgspec.Raw) -> None:
+        link.reply(replies.with_req_id(codec, replies.failure(codec, error), req_id))
+
+    def _say(self, link: Link, codec: int, body: bytes, command: Any) -> None:
+        if command.reqId is not c.ABSENT:
+            body = replies.with_req_id(codec, body, command.reqId)
+        link.reply(body)
+
+    # -- who is there
+
+    def _knock(self, link: Link, frame: bytes) -> None:
+        """Before a token was shown only AUTH and PING are looked at."""
+        codec = link.codec
+        cmd, token = self.elsewhere.knock(frame, codec)
+        req_id = self.elsewhere.req_id_of(frame, codec)
+        if cmd == "PING":
+            link.reply(replies.with_req_id(codec, replies.ok(codec, {"pong": True}), req_id))
+        elif cmd == "AUTH":
+            self._show(link, codec, token, req_id)
+        else:
+            self._refuse(link, codec, Unauthenticated("Authentication required"), req_id)
+
+    def _show(self, link: Link, codec: int, token: str, req_id: bytes | msgspec.Raw) -> None:
+        principal = "anonymous" if self.authenticate is None else self.authenticate(token)
+        if principal:
+            link.principal = principal
+            link.reply(replies.with_req_id(codec, replies.OK[codec], req_id))
+            return
+        link.wrong_tokens += 1
+        if link.wrong_tokens >= TOKENS_MAX:
+            link.fatal("Invalid token", "unauthenticated")
+            return
+        self._refuse(link, codec, Unauthenticated("Invalid token"), req_id)
+
+    def _auth(self, link: Link, command: c.Auth, frame: bytes, codec: int) -> None:
+        self._show(link, codec, command.token, command.reqId)
+
+    # -- where
+
+    def _queue_for(self, link: Link, command: Any, frame: bytes) -> Queue | None:
+        """The queue of a frequent command that is not known yet; None when the request went to its shard."""
+        name = command.queue
+        owner = self.owner_of(slot_of_queue(name))
+        if owner != self.shard:
+            self.elsewhere.forward(owner, link, frame, command)
+            return None
+        return self.engine.queue(name)
+
+    def _by_queue(self, command: Any) -> int:
+        return self.owner_of(slot_of_queue(command.queue))
+
+    def _by_id(self, command: Any) -> int:
+        job_id = command.id if command.id is not None else command.job_id
+        if job_id is None:
+            raise InvalidArgument("missing field `id`")
+        if job_id > ID_MAX:
+            raise InvalidArgument(f"invalid value: `id` is {job_id}, ids are below 2^53")
+        return self.owner_of(job_id & 1023)
+
+    # -- push
+
+    def _admit(self, queue: Queue) -> None:
+        if self.refusal:
+            raise OutOfMemory(self.refusal)
+        if not queue.pushed_total:
+            check_queue_name(queue.name)
+
+    def _push_plain(self, link: Link, command: c.PlainPush, frame: bytes, codec: int) -> None:
+        name = command.queue
+        queue = self._queues.get(name)
+        if queue is None or not queue.pushed_total or self.refusal:
+            owner = self.owner_of(slot_of_queue(name))
+            if owner != self.shard:
+                self.elsewhere.forward(owner, link, frame, command)
+                return
+            check_queue_name(name)
+            if self.refusal:
+                raise OutOfMemory(self.refusal)
+            queue = self.engine.queue(name)
+        engine = self.engine
+        if codec == 0:
+            payload = bytes(command.data)
+            if not frame.isascii() or 92 in frame:
+                check_text(frame)
+        else:
+            payload = payload_of(command.data, codec)
+        if len(payload) > engine.limits.data_bytes_max:
+            check_data_size(engine.limits, payload)
+        if engine.defaults.ttl_ms or engine.defaults.timeout_ms:
+            job_id = push_jobs(engine, queue, codec, [(c.JobEntry(), payload)], frame)[0]
+        else:
+            job_id = push_plain(engine, queue, codec, payload, frame)
+        if codec == 0:
+            body = b'{"ok":true,"id":%d,"success":true}\n' % job_id
+        else:
+            body = replies.ok(codec, {"id": job_id})
+        if command.reqId is not c.ABSENT:
+            body = replies.with_req_id(codec, body, command.reqId)
+        link.reply(body)
+
+    def _push(self, link: Link, command: c.Push, frame: bytes, codec: int) -> None:
+        check_queue_name(command.queue)
+        queue = self.engine.queue(command.queue)
+        self._admit(queue)
+        payload = payload_of(command.data, codec)
+        command.data = c.NULL
+        ids = push_jobs(self.engine, queue, codec, [(command, payload)], frame)
+        self._say(link, codec, replies.ok(codec, {"id": ids[0]}), command)
+
+    def _push_plain_batch(self, link: Link, command: c.PlainPushBatch, frame: bytes, codec: int) -> None:
+        owner = self.owner_of(slot_of_queue(command.queue))
+        if owner != self.shard:
+            self.elsewhere.forward(owner, link, frame, command)
+            return
+        engine, jobs = self.engine, command.jobs
+        check_queue_name(command.queue)
+        check_batch_size(engine.limits, len(jobs))
+        queue = engine.queue(command.queue)
+        if self.refusal:
+            raise OutOfMemory(self.refusal)
+        if codec == 0:
+            check_text(frame)
+            payloads = [bytes(j.data) for j in jobs]
+        else:
+            payloads = [payload_of(j.data, codec) for j in jobs]
+        if len(frame) > engine.limits.data_bytes_max:
+            for k, payload in enumerate(payloads):
+                check_data_size(engine.limits, payload, f"jobs[{k}]: Job data")
+        if engine.defaults.ttl_ms or engine.defaults.timeout_ms:
+            ids = push_jobs(engine, queue, codec, [(c.JobEntry(), p) for p in payloads], frame)
+            ranges = [range(i, i + 1) for i in ids]
+        else:
+            ranges = push_plain_batch(engine, queue, codec, payloads, frame)
+        every = list(ranges[0]) if len(ranges) == 1 else [i for r in ranges for i in r]
+        if codec == 0:
+            body = b'{"ok":true,"ids":%b,"success":true}\n' % str(every).replace(" ", "").encode()
+        else:
+            body = replies.ok(codec, {"ids": every})
+        self._say(link, codec, body, command)
+
+    def _push_batch(self, link: Link, command: c.PushBatch, frame: bytes, codec: int) -> None:
+        check_queue_name(command.queue)
+        check_batch_size(self.engine.limits, len(command.jobs))
+        queue = self.engine.queue(command.queue)
+        self._admit(queue)
+        entries: list[tuple[c.JobOptions, bytes]] = []
+        for job in command.jobs:
+            payload = payload_of(job.data, codec)
+            job.data = c.NULL
+            entries.append((job, payload))
+        ids = push_jobs(self.engine, queue, codec, entries, frame) if entries else []
+        self._say(link, codec, replies.ok(codec, {"ids": ids}), command)
+
+    # -- pull
+
+    def _pull_plain(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
+        queue = self._queues.get(command.queue) or self._queue_for(link, command, frame)
+        if queue is not None:
+            self._give(link, queue, command, codec, None, False)
+
+    def _pull(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
+        limits = self.engine.limits
+        if command.lease_ms is not None:
+            check_duration(limits, "lease_ms", command.lease_ms)
+        queue = self.engine.queue(command.queue)
+        self._give(link, queue, command, codec, command.lease_ms or None, bool(command.release_on_disconnect))
+
+    def _give(self, link: Link, queue: Queue, command: Any, codec: int, lease_ms: int | None, tied: bool) -> None:
+        engine = self.engine
+        batch = type(command) in _BATCH_PULLS
+        timeout = command.timeout
+        if timeout is None:
+            timeout = PULL_WAIT_MS
+        elif timeout > engine.limits.duration_ms_max:
+            check_duration(engine.limits, "timeout", timeout)
+        count = min(command.count, engine.limits.max_batch) if batch else 1
+        takes = link.takes_jobs()
+        if (takes and queue.waiting and not (queue.waiters and _others_wait(queue))) or queue.later:
+            delivery = deliver(engine, queue, count, lease_ms=lease_ms, gid=link.gid if tied else 0) if takes else None
+            if delivery is not None:
+                render = self.renderer.many if batch else self.renderer.one
+                self._say(link, codec, render(delivery, codec), command)
+                return
+        if timeout == 0 or (not takes and _is_over(link)):
+            self._say(link, codec, (replies.NO_JOBS if batch else replies.NO_JOB)[codec], command)
+            return
+        req_id = bytes(command.reqId)
+        held = link.hold(ordered=not req_id or req_id in _NO_REQ_ID)
+        ticket = PullTicket(held, link.gid, codec, req_id, batch)
+        wait(engine, queue, link.gid, ticket, count if batch else 0, timeout, lease_ms, tied)
+
+    def answer_woken(self) -> None:
+        """Pulls that waited have jobs, or nothing after their time."""
+        engine = self.engine
+        while engine.woken:
+            woken, engine.woken = engine.woken, []
+            for waiter, delivery in woken:
+                self._answer(waiter.ticket, delivery)
+
+    def _answer(self, ticket: PullTicket, delivery: Delivery | None) -> None:
+        codec = ticket.codec
+        if delivery is None:
+            body = (replies.NO_JOBS if ticket.batch else replies.NO_JOB)[codec]
+        else:
+            body = (self.renderer.many if ticket.batch else self.renderer.one)(delivery, codec)
+        if ticket.req_id:
+            body = replies.with_req_id(codec, body, ticket.req_id)
+        if not ticket.held.reply(body) and delivery is not None:
+            self.undelivered(delivery.token)
+
+    def undelivered(self, token: int) -> None:
+        """Jobs that found nobody go back, no attempt counted."""
+        for lease in list(self.engine.lease_lines.live_items()):
+            if lease.token == token:
+                retry.release(self.engine, lease, crash=False)
+
+    # -- ack, fail
+
+    def _ack_plain(self, link: Link, command: c.PlainAck, frame: bytes, codec: int) -> None:
+        job_id = command.id
+        if not self.engine.owns[job_id & 1023]:
+            self.elsewhere.forward(self.owner_of(job_id & 1023), link, frame, command)
+            return
+        result = command.result
+        if result is c.ABSENT:
+            acks.ack(self.engine, job_id, command.lease, None, codec)
+        else:
+            if codec == 0:
+                check_text(frame)
+            acks.ack(self.engine, job_id, command.lease, self._result(result, codec), codec)
+        body = replies.OK[codec]
+        if command.reqId is not c.ABSENT:
+            body = replies.with_req_id(codec, body, command.reqId)
+        link.reply(body)
+
+    def _result(self, result: msgspec.Raw, codec: int) -> bytes | None:
+        """A result as it is kept; null is none."""
+        raw = bytes(result)
+        if raw in (b"", b"null", b"\xc0"):
+            return None
+        check_data_size(self.engine.limits, raw, "Result")
+        return payload_of(result, codec)
+
+    def _ack(self, link: Link, command: c.Ack, frame: bytes, codec: int) -> None:
+        acks.ack(self.engine, command.id, command.lease, self._result(command.result, codec), codec)
+        self._say(link, codec, replies.OK[codec], command)
+
+    def _ack_plain_batch(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
+        ids = command.ids
+        owns = self.engine.owns
+        if not ids or (owns[ids[0] & 1023] and (len({i & 1023 for i in ids}) == 1 or all(owns[i & 1023] for i in ids))):
+            self._ack_here(link, command, codec, None, None)
+        else:
+            self._check_batch(command)
+            self.elsewhere.split_acks(link, command, codec)
+
+    def _ack_batch(self, link: Link, command: c.AckBatch, frame: bytes, codec: int) -> None:
+        self._check_batch(command)
+        owns = self.engine.owns
+        if not all(owns[i & 1023] for i in command.ids):
+            self.elsewhere.split_acks(link, command, codec)
+            return
+        results = None
+        if command.results is not None:
+            results = [self._result(r, codec) for r in command.results]
+        self._ack_here(link, command, codec, command.leases, results)
+
+    def _check_batch(self, command: Any) -> None:
+        n = len(command.ids)
+        limits = self.engine.limits
+        if n > limits.max_batch:
+            raise LimitExceeded(f"Batch too large ({n} ids, max {limits.max_batch})")
+        for name in ("results", "leases"):
+            values = getattr(command, name, None)
+            if values is not None and len(values) != n:
+                raise InvalidArgument(f"invalid value: `{name}` has {len(values)} entries for {n} ids")
+
+    def _ack_here(self, link: Link, command: Any, codec: int, leases: Any, results: Any) -> None:
+        ids = command.ids
+        if len(ids) > self.engine.limits.max_batch:
+            self._check_batch(command)
+        refused = acks.ack_batch(self.engine, ids, leases, results, codec)
+        n = len(ids) - len(refused)
+        if codec == 0 and not refused:
+            self._say(link, codec, b'{"ok":true,"ids":[%d],"count":%d,"success":true}\n' % (n, n), command)
+            return
+        self._say(link, codec, replies.ok(codec, acked_fields(ids, refused)), command)
+
+    def _fail(self, link: Link, command: c.Fail, frame: bytes, codec: int) -> None:
+        retry.fail(self.engine, command.id, command.lease, command.error)
+        self._say(link, codec, replies.OK[codec], command)
+
+    def _heartbeat(self, link: Link, command: c.Heartbeat, frame: bytes, codec: int) -> None:
+        job_id = command.id if command.id is not None else command.job_id
+        assert job_id is not None
+        retry.heartbeat(self.engine, job_id, command.lease, link.gid)
+        self._say(link, codec, replies.OK[codec], command)
+
+    # -- queries and control
+
+    def _get_job(self, link: Link, command: c.GetJob, frame: bytes, codec: int) -> None:
+        seen = queries.find(self.engine, command.id)
+        state = queries.state_of(self.engine, command.id)
+        view = view_of(seen, codec) if seen is not None else None
+        self._say(link, codec, replies.ok(codec, {"job": view, "state": state}), command)
+
+    def _get_state(self, link: Link, command: c.GetState, frame: bytes, codec: int) -> None:
+        state = queries.state_of(self.engine, command.id)
+        self._say(link, codec, replies.ok(codec, {"id": command.id, "state": state}), command)
+
+    def _get_result(self, link: Link, command: c.GetResult, frame: bytes, codec: int) -> None:
+        seen = queries.find(self.engine, command.id)
+        view = view_of(seen, codec) if seen is not None and seen.done is not None else None
+        result = view.result if view is not None else None
+        self._say(link, codec, replies.ok(codec, {"id": command.id, "result": result}), command)
+
+    def _count(self, link: Link, command: c.Count, frame: bytes, codec: int) -> None:
+        queue = self._queues.get(command.queue)
+        n = queue.waiting + queue.delayed if queue is not None else 0
+        self._say(link, codec, replies.ok(codec, {"count": n}), command)
+
+    def _pause(self, link: Link, command: c.Pause, frame: bytes, codec: int) -> None:
+        control.pause(self.engine, command.queue)
+        self._say(link, codec, replies.OK[codec], command)
+
+    def _resume(self, link: Link, command: c.Resume, frame: bytes, codec: int) -> None:
+        control.resume(self.engine, command.queue)
+        self._say(link, codec, replies.OK[codec], command)
+
+    def _stats(self, link: Link, command: c.Stats, frame: bytes, codec: int) -> None:
+        self.publish()
+        self._say(link, codec, replies.ok(codec, self.totals.stats()), command)
+
+    def _list_queues(self, link: Link, command: c.ListQueues, frame: bytes, codec: int) -> None:
+        self.publish()
+        self._say(link, codec, replies.ok(codec, {"queues": self.totals.queues()}), command)
+
+    def _ping(self, link: Link, command: c.Ping, frame: bytes, codec: int) -> None:
+        self._say(link, codec, replies.ok(codec, {"pong": True}), command)
+
+    # -- clients that go
+
+    def ended(self, link: Link) -> None:
+        """The client sends nothing more: its waiting pulls get nothing."""
+        self.input_ended(link.gid)
+        self.elsewhere.ended(link.gid)
+
+    def input_ended(self, gid: int) -> None:
+        """As `ended`, for a client of this or another process."""
+        for waiter in list(self.engine.waits_of.get(gid, ())):
+            end_wait(self.engine, waiter)
+            self.engine.woken.append((waiter, None))
+
+    def holder_gone(self, gid: int) -> None:
+        """The process that held a connection died: its waits end at once, what is tied to it may be claimed again."""
+        engine = self.engine
+        for waiter in list(engine.waits_of.get(gid, ())):
+            end_wait(engine, waiter)
+        retry.start_grace_of(engine, gid)
+
+    def undelivered_body(self, body: bytes) -> None:
+        """A reply found nobody: the jobs in it go back."""
+        for token in {int(t) for t in _LEASE_TEXT.findall(body)} | {
+            int.from_bytes(t, "big") for t in _LEASE_BINARY.findall(body)
+        }:
+            self.undelivered(token)
+
+    def gone(self, link: Link) -> None:
+        """The client left."""
+        retry.connection_gone(self.engine, link.gid)
+        self.elsewhere.gone(link.gid)
+
+    def takes_jobs_again(self, link: Link) -> None:
+        """Its output was backed up: what became ready meanwhile may be for it."""
+        for waiter in list(self.engine.waits_of.get(link.gid, ())):
+            serve(self.engine, waiter.queue)
+
+
+class _Probe:
+    """Catches the reply to a keyed request, so that it can be kept."""
+
+    def __init__(self, link: Link) -> None:
+        self.gid = link.gid
+        self.codec = link.codec
+        self.principal = link.principal
+        self.wrong_tokens = 0
+        self.body: bytes | None = None
+
+    def reply(self, body: bytes) -> None:
+        self.body = body
+
+    def hold(self, *, ordered: bool) -> Ticket:
+        raise AssertionError("keyed commands do not wait")
+
+    def fatal(self, text: str, code: str) -> None:
+        raise AssertionError("keyed commands do not close")
+
+    def takes_jobs(self) -> bool:
+        return True
+
+
+def acked_fields(ids: list[int], refused: list[tuple[int, FlashqError]]) -> dict[str, Any]:
+    """The fields of a reply to ACKB."""
+    n = len(ids) - len(refused)
+    fields: dict[str, Any] = {"ids": [n], "count": n}
+    missing = [ids[k] for k, e in refused if e.code == "not_found"]
+    lost = [{"index": k, "id": ids[k], "error": str(e), "code": e.code} for k, e in refused if e.code != "not_found"]
+    if missing:
+        fields["not_found"] = missing
+    if lost:
+        fields["errors"] = lost
+    return fields
+
+
+def _others_wait(queue: Queue) -> bool:
+    """Whether pulls that came earlier wait, and could be served: they come first."""
+    return any(w.live and w.ticket.takes_jobs() for w in queue.waiters)
+
+
+def _nothing() -> None:
+    """A dispatcher without a loop has nothing to publish."""
+
+
+def _is_over(link: Link) -> bool:
+    return bool(getattr(link, "_ended", False))
+
+
+_LEASE_TEXT: Final = re.compile(rb'"group_id":(?:null|"[^"]*"),"lease":(\d+)')
+_LEASE_BINARY: Final = re.compile(rb"\xa5lease\xcf(.{8})", re.DOTALL)
+_NO_REQ_ID: Final = (b"null", b"\xc0")
+_BATCH_PULLS: Final = frozenset((c.PlainPullBatch, c.PullBatch))
+_D = ShardDispatcher
+_FAST: Final[dict[type[Any], Callable[..., None]]] = {
+    c.PlainPush: _D._push_plain,
+    c.PlainPushBatch: _D._push_plain_batch,
+    c.PlainPull: _D._pull_plain,
+    c.PlainPullBatch: _D._pull_plain,
+    c.PlainAck: _D._ack_plain,
+    c.PlainAckBatch: _D._ack_plain_batch,
+}
+_FULL: Final[dict[type[Any], Callable[..., None]]] = {
+    c.Push: _D._push,
+    c.PushBatch: _D._push_batch,
+    c.Pull: _D._pull,
+    c.PullBatch: _D._pull,
+    c.Ack: _D._ack,
+    c.AckBatch: _D._ack_batch,
+    c.Fail: _D._fail,
+    c.Heartbeat: _D._heartbeat,
+    c.GetJob: _D._get_job,
+    c.GetState: _D._get_state,
+    c.GetResult: _D._get_result,
+    c.Count: _D._count,
+    c.Pause: _D._pause,
+    c.Resume: _D._resume,
+    c.Stats: _D._stats,
+    c.ListQueues: _D._list_queues,
+    c.Ping: _D._ping,
+    c.Auth: _D._auth,
+}
+_ROUTES: Final[dict[type[Any], Callable[[ShardDispatcher, Any], int]]] = {
+    **dict.fromkeys((c.Push, c.PushBatch, c.Pull, c.PullBatch, c.Count, c.Pause, c.Resume), _D._by_queue),
+    **dict.fromkeys((c.Ack, c.Fail, c.Heartbeat, c.GetJob, c.GetState, c.GetResult), _D._by_id),
+}
+_KEYED: Final = frozenset((c.Push, c.PushBatch, c.Ack, c.AckBatch, c.Fail, c.Pause, c.Resume))
+"""Commands that change something and are answered at once."""

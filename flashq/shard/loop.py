@@ -1,0 +1,125 @@
+"""The sequence of a shard: what a tick decided goes to the journal, then to the gauges, then to the clients.
+
+Rules kept here
+- A reply leaves only after its tick's record is as durable as the cluster promises; state may run ahead of the disk,
+  words may not. A journal that writes behind holds back everything said since, in order.
+- The first error of the journal ends the process: it answers nothing more, and its successor starts from the disk.
+- The loop sleeps exactly until the next deadline.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from flashq.clock import Clock
+from flashq.engine.engine import Engine
+from flashq.engine.pull import give_up_waits
+from flashq.engine.retry import end_leases
+from flashq.errors import StorageError
+from flashq.shard.dispatcher import ShardDispatcher
+from flashq.shard.gauges import Gauges
+from flashq.storage.contract import Journal
+
+_DUE_AT_ONCE: Final = 8
+HEARTBEAT_S: Final = 1.0
+_NEVER: Final = 1 << 62
+
+
+class ShardLoop:
+    """One shard's ticks and timers."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, engine: Engine, journal: Journal,
+        dispatcher: ShardDispatcher, gauges: Gauges, on_fault: Callable[[StorageError], None],
+    ) -> None:  # fmt: skip
+        self._loop = loop
+        self._clock = clock
+        self.engine = engine
+        self._journal = journal
+        self._dispatcher = dispatcher
+        self._gauges = gauges
+        self._on_fault = on_fault
+        self._mono_armed = self._wall_armed = _NEVER
+        self._mono_timer: asyncio.TimerHandle | None = None
+        self._wall_timer: asyncio.TimerHandle | None = None
+        self._beat: asyncio.TimerHandle | None = None
+        self.wake: Callable[[], None] = _unset
+        """Starts a tick that no input caused; set once there is a gateway."""
+        self.faulty = False
+        dispatcher.publish = self._publish
+
+    def begin(self, now_ms: int, mono_ms: int) -> None:
+        """A tick starts."""
+        self.engine.begin(now_ms, mono_ms)
+
+    def end(self) -> None:
+        """Commit the tick. Raises nothing: a fault of the journal ends the process."""
+        engine = self.engine
+        if engine.woken:
+            self._dispatcher.answer_woken()
+        if engine.events:
+            events, promise, sync = engine.taken()
+            try:
+                self._journal.append(events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync)
+            except StorageError as e:
+                self.faulty = True
+                self._on_fault(e)
+        self._gauges.write(engine, engine.mono_ms)
+        self._arm()
+
+    def _publish(self) -> None:
+        self._gauges.write(self.engine, self.engine.mono_ms)
+
+    # -- time
+
+    def _arm(self) -> None:
+        """Wake up in time for what is due next. Costs a few comparisons where nothing sooner was added."""
+        engine = self.engine
+        soonest = min(engine.lease_lines.soonest, engine.wait_lines.soonest, engine.mono_timers.soonest)
+        if soonest < self._mono_armed:
+            self._mono_armed = soonest
+            if self._mono_timer is not None:
+                self._mono_timer.cancel()
+            delay = max(0, soonest - self._clock.mono_ms())
+            self._mono_timer = self._loop.call_later(delay / 1000, self._mono_due)
+        if engine.timers.soonest < self._wall_armed:
+            self._wall_armed = engine.timers.soonest
+            if self._wall_timer is not None:
+                self._wall_timer.cancel()
+            # At most a minute: the wall clock may be set, and what is due is due by the new time.
+            delay = min(60_000, max(0, self._wall_armed - self._clock.wall_ms()))
+            self._wall_timer = self._loop.call_later(delay / 1000, self._wall_due)
+
+    def _mono_due(self) -> None:
+        self.wake()
+        engine = self.engine
+        self._mono_armed = _NEVER
+        give_up_waits(engine, engine.mono_ms)
+        end_leases(engine, engine.mono_ms)
+        for action, argument in engine.mono_timers.due(engine.mono_ms, _DUE_AT_ONCE):
+            action(engine, argument)
+        for moments in (engine.lease_lines, engine.wait_lines, engine.mono_timers):
+            moments.recount()
+
+    def _wall_due(self) -> None:
+        self.wake()
+        engine = self.engine
+        self._wall_armed = _NEVER
+        for action, argument in engine.timers.due(engine.now_ms, _DUE_AT_ONCE):
+            action(engine, argument)
+        engine.timers.recount()
+
+    def beat(self) -> None:
+        """The heartbeat, once a second."""
+        self._gauges.write(self.engine, self._clock.mono_ms())
+        self._beat = self._loop.call_later(HEARTBEAT_S, self.beat)
+
+    def stop(self) -> None:
+        """No timer fires any more."""
+        for timer in (self._mono_timer, self._wall_timer, self._beat):
+            if timer is not None:
+                timer.cancel()
+
+
+def _unset() -> None:
+    raise AssertionError("the loop has no gateway yet")

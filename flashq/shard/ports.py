@@ -1,0 +1,81 @@
+"""What a shard's dispatcher needs of the rest of its process."""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import Raw
+
+from flashq.clock import Clock
+from flashq.config import Settings
+from flashq.protocol.dispatch import Dispatcher, Link
+
+Authenticate = Callable[[str], str | None]
+"""A token -> who shows it; None: nobody we know."""
+
+
+class Elsewhere(Protocol):
+    """The other shards."""
+
+    def forward(self, shard: int, link: Link, frame: bytes, command: Any) -> None:
+        """The request belongs to another shard: send it there; its reply comes back in order."""
+
+    def split_acks(self, link: Link, command: Any, codec: int) -> None:
+        """An ACKB whose ids belong to several shards."""
+
+    def ended(self, gid: int) -> None:
+        """A client sends nothing more: tell who holds waits of it."""
+
+    def gone(self, gid: int) -> None:
+        """A client left: tell who holds something of it."""
+
+    def req_id_of(self, frame: bytes, codec: int) -> bytes | Raw:
+        """The `reqId` of a request that cannot be parsed, if it can be found."""
+
+    def knock(self, frame: bytes, codec: int) -> tuple[str, str]:
+        """(cmd, token) of a request from somebody who has not shown a token."""
+
+
+class Totals(Protocol):
+    """Counts over the whole cluster."""
+
+    def stats(self) -> dict[str, Any]: ...
+
+    def queues(self) -> list[dict[str, Any]]: ...
+
+
+class Rhythm(Protocol):
+    """The ticks of a gateway."""
+
+    is_open: bool
+
+    def begin(self) -> None: ...
+
+    def wake(self) -> None: ...
+
+    def end(self) -> None: ...
+
+    def arrived(self, size: int) -> None: ...
+
+
+class Gateway(Protocol):
+    """The connections of this process."""
+
+    @property
+    def ticks(self) -> Rhythm: ...
+
+    def __len__(self) -> int: ...
+
+    def adopt(self, sock: socket.socket, gid: int, head: bytes, principal: str) -> None: ...
+
+    async def stop(self) -> None: ...
+
+
+class MakeGateway(Protocol):
+    """Builds the gateway around a dispatcher."""
+
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, settings: Settings, dispatcher: Dispatcher, *,
+        on_begin: Callable[[int, int], None], on_end: Callable[[], None], inline: bool,
+    ) -> Gateway: ...  # fmt: skip

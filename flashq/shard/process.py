@@ -1,0 +1,258 @@
+"""The shard process: recovery, then gateway, engine and journal in one uvloop thread."""
+
+import asyncio
+import contextlib
+import gc
+import os
+import socket
+
+import structlog
+import uvloop
+
+from flashq.clock import SystemClock, boot_id
+from flashq.config import Settings
+from flashq.engine.engine import Engine
+from flashq.engine.pages import PAGE_BITS
+from flashq.engine.replay import Replayer
+from flashq.engine.retry import connection_gone, start_grace
+from flashq.engine.settings import Defaults, Limits
+from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
+from flashq.protocol.slots import SLOTS
+from flashq.protocol.tokens import authenticator
+from flashq.shard.dispatcher import ShardDispatcher
+from flashq.shard.gauges import Gauges
+from flashq.shard.loop import ShardLoop
+from flashq.shard.ports import Gateway, MakeGateway
+from flashq.storage.contract import Journal
+from flashq.storage.journal import SegmentJournal
+from flashq.storage.memory import MemoryJournal
+from flashq.transport.child import EXIT_REFUSED, EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
+from flashq.transport.envelope import Notice
+from flashq.transport.exchange import Exchange
+from flashq.transport.forwarding import INPUT_ENDED, Forwarder, RemoteLink
+from flashq.transport.handover import Handed, HandoverReceiver
+from flashq.transport.incoming import Incoming
+from flashq.transport.shared_memory import SharedState
+from flashq.transport.totals import SharedTotals
+
+EXIT_FAULT = 1
+_EPOCH_SECONDS = 1_700_000_000
+"""Where pages of ids start counting when nothing is kept on disk: sixteen pages a second since then."""
+_ROOM_S = 1.0
+
+log = structlog.get_logger()
+
+
+def run(ctx: ChildContext, make_gateway: MakeGateway) -> int:
+    """The whole life of a shard; its exit code."""
+    try:
+        return uvloop.run(_live(ctx, make_gateway))
+    except (JournalCorrupt, CheckpointTooNew) as e:
+        ctx.control.refused(str(e))
+        return EXIT_REFUSED
+    except StorageError as e:
+        ctx.control.failed(str(e))
+        return EXIT_FAULT
+
+
+async def _live(ctx: ChildContext, make_gateway: MakeGateway) -> int:
+    shard = Shard(ctx, make_gateway)
+    await shard.start()
+    ctx.control.ready()
+    await shard.stop_ordered.wait()
+    return await shard.stop()
+
+
+def open_journal(settings: Settings, shard: int, epoch: int) -> Journal:
+    """The journal that the settings ask for."""
+    if settings.durability == "memory":
+        return MemoryJournal(epoch=epoch, boot=boot_id())
+    return SegmentJournal.open(
+        settings.data / f"shard-{shard:02}", shard=shard, epoch=epoch, durability=settings.durability,
+        segment_bytes=settings.segment_bytes,
+    )  # fmt: skip
+
+
+def limits_of(settings: Settings) -> Limits:
+    """The engine's bounds, from the configuration."""
+    return Limits(
+        lease_ms=settings.default_lease_ms, crash_limit=settings.crash_limit,
+        reconnect_grace_ms=settings.reconnect_grace_ms, disconnect_grace_ms=settings.disconnect_grace_ms,
+        keep_completed_count=settings.keep_completed_count, keep_completed_age_ms=settings.keep_completed_age_ms,
+        keep_completed_bytes=settings.keep_completed_bytes, data_bytes_max=settings.data_bytes_max,
+        max_batch=settings.max_batch, reply_bytes_max=settings.reply_bytes_max, name_bytes_max=settings.name_bytes_max,
+        tags_max=settings.tags_max, depends_on_max=settings.depends_on_max, duration_ms_max=settings.duration_ms_max,
+        idempotency_window_ms=settings.idempotency_window_ms, idempotency_keys_max=settings.idempotency_keys_max,
+        idempotency_bytes_max=settings.idempotency_bytes_max, queues_max=settings.queues_max,
+        memory_bytes_max=settings.max_memory // settings.shards, backoff_jitter=settings.backoff_jitter,
+    )  # fmt: skip
+
+
+class Shard:
+    """One shard, put together."""
+
+    def __init__(self, ctx: ChildContext, make_gateway: MakeGateway) -> None:
+        settings = ctx.settings
+        self._ctx = ctx
+        self._loop = asyncio.get_running_loop()
+        self._clock = SystemClock()
+        self._state = SharedState.attach(ctx.run, writable=True)
+        first_page = 0
+        if settings.durability == "memory":
+            first_page = max(0, self._clock.wall_ms() // 1000 - _EPOCH_SECONDS) * 16
+        self._defaults = Defaults(
+            settings.default_max_attempts, settings.default_backoff_ms, settings.default_ttl_ms,
+            settings.default_timeout_ms,
+        )  # fmt: skip
+        assert first_page << PAGE_BITS < 1 << 43
+        self.engine = Engine(epoch=ctx.incarnation, limits=limits_of(settings), first_page=first_page)
+        for slot in range(SLOTS):
+            self.engine.owns[slot] = self._state.owner(slot) == ctx.index
+        self._journal = open_journal(settings, ctx.index, ctx.incarnation)
+        self._recover()
+        self._exchange = Exchange(
+            ctx.name, ctx.run, epoch=ctx.incarnation, loop=self._loop, on_request=self._on_request,
+            on_peer_gone=self._on_peer_gone, on_notice=self._on_notice, on_undelivered=self._on_undelivered,
+        )  # fmt: skip
+        self._forwarder = Forwarder(
+            self._exchange, self._state.owner, deadline_ms=settings.request_deadline_ms, mono_ms=self._clock.mono_ms
+        )
+        self._gauges = Gauges(self._state, ctx.index, ctx.incarnation)
+        self.dispatcher = ShardDispatcher(
+            self.engine, shard=ctx.index, owner_of=self._state.owner, elsewhere=self._forwarder,
+            totals=SharedTotals(self._state, settings.shards), authenticate=authenticator(settings.auth_tokens),
+        )  # fmt: skip
+        self.loop = ShardLoop(
+            self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault
+        )
+        self._gateway: Gateway = make_gateway(
+            self._loop, self._clock, settings, self.dispatcher, on_begin=self.loop.begin, on_end=self.loop.end,
+            inline=settings.durability != "fsync",
+        )  # fmt: skip
+        self._ticks = self._gateway.ticks
+        self.loop.wake = self._ticks.wake
+        self._front: HandoverReceiver | None = None
+        self._remote: dict[str, set[int]] = {}
+        """Connections of other processes that something here may be tied to, by process."""
+        self.stop_ordered = asyncio.Event()
+        self._room_timer: asyncio.TimerHandle | None = None
+
+    def _recover(self) -> None:
+        """The state again, from the journal."""
+        engine, clock = self.engine, self._clock
+        replayer = Replayer(engine)
+        gc.disable()
+        try:
+            for record in self._journal.replay():
+                try:
+                    replayer.apply(record.at_ms, record.mono_ms, record.boot, record.events)
+                except (ValueError, KeyError, IndexError) as e:
+                    raise JournalCorrupt(
+                        f"shard {self._ctx.index}: record {record.seq} cannot be applied: {type(e).__name__}: {e}"
+                    ) from e
+        finally:
+            gc.enable()
+        recovery = self._journal.recovery
+        replayer.finish(boot_id(), clock.mono_ms(), clean=recovery.clean)
+        if recovery.note:
+            self._ctx.control.note(recovery.note)
+        engine.begin(clock.wall_ms(), clock.mono_ms())
+        engine.adopt_defaults(self._defaults)
+        start_grace(engine)
+
+    async def start(self) -> None:
+        """Returns when the shard serves."""
+        self._ctx.control.attach(self._loop, self._on_order)
+        self._front = HandoverReceiver(self._ctx.run, self._ctx.index, self._loop, self._on_connection)
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # nothing on the hot path makes cycles; what does is collected once a second, when it is little
+        self._ticks.begin()
+        self._ticks.end()
+        self.loop.beat()
+        self._look_for_room()
+
+    async def stop(self) -> int:
+        """Finish what is begun, then end; the exit code."""
+        if self._front is not None:
+            self._front.close()
+        if self.loop.faulty:
+            return EXIT_FAULT
+        await self._gateway.stop()
+        await self._exchange.stop()
+        self.loop.stop()
+        if self._room_timer is not None:
+            self._room_timer.cancel()
+        self._journal.close(seal=True)
+        self._state.close()
+        return EXIT_STOPPED
+
+    def _on_fault(self, fault: StorageError) -> None:
+        """The journal cannot be trusted any more: not another word to anybody."""
+        with contextlib.suppress(OSError):
+            self._ctx.control.failed(str(fault))
+        log.error("journal failed, restarting from disk", shard=self._ctx.index, reason=str(fault))
+        os._exit(EXIT_FAULT)
+
+    def _look_for_room(self) -> None:
+        """Refuse pushes while disk or memory is short; acks go on."""
+        refusal = ""
+        if not self._journal.check_room():
+            refusal = "Disk is nearly full: pushes are refused until there is room"
+        else:
+            limit = self.engine.limits.memory_bytes_max
+            used = self._gauges.memory_bytes = memory_used()
+            if limit and used > limit * 9 // 10:
+                refusal = f"Memory is nearly used up ({used} of {limit} bytes): pushes are refused until jobs are done"
+        if refusal != self.dispatcher.refusal:
+            log.warning(refusal or "pushes are accepted again", shard=self._ctx.index)
+        self.dispatcher.refusal = refusal
+        self._gauges.connections = len(self._gateway)
+        self._gauges.forwarded_out = self._forwarder.forwarded
+        gc.collect(1)
+        self._room_timer = self._loop.call_later(_ROOM_S, self._look_for_room)
+
+    # -- what comes in
+
+    def _on_connection(self, sock: socket.socket, handed: Handed) -> None:
+        self._gateway.adopt(sock, handed.gid, handed.head, handed.principal)
+
+    def _on_request(self, incoming: Incoming) -> None:
+        ticks = self._ticks
+        if not ticks.is_open:
+            ticks.begin()
+        self._gauges.forwarded_in += 1
+        self._remote.setdefault(incoming.peer, set()).add(incoming.gid)
+        self.dispatcher.submit(RemoteLink(incoming), incoming.frame)
+        ticks.arrived(len(incoming.frame))
+
+    def _on_notice(self, peer: str, kind: int, payload: bytes) -> None:
+        gid = int.from_bytes(payload[:8], "little")
+        self._ticks.wake()
+        if kind == Notice.CONNECTION_GONE:
+            self._remote.get(peer, set()).discard(gid)
+            connection_gone(self.engine, gid)
+        elif kind == INPUT_ENDED:
+            self.dispatcher.input_ended(gid)
+
+    def _on_undelivered(self, peer: str, body: bytes) -> None:
+        self._ticks.wake()
+        self.dispatcher.undelivered_body(body)
+
+    def _on_peer_gone(self, name: str, epoch: int) -> None:
+        """A process died, and with it the connections that it held."""
+        self._ticks.wake()
+        for gid in self._remote.pop(name, ()):
+            self.dispatcher.holder_gone(gid)
+
+    def _on_order(self, order: Order) -> None:
+        if isinstance(order, PeerGone):
+            self._exchange.peer_gone(order.name, order.incarnation)
+        elif not isinstance(order, PeerReady):
+            self.stop_ordered.set()
+
+
+def memory_used() -> int:
+    """Resident bytes of this process."""
+    with open("/proc/self/statm", "rb") as f:
+        return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

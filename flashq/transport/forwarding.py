@@ -1,0 +1,246 @@
+"""Requests for other shards: sent there untouched, their replies merged back in order.
+
+Used by shards for what arrives on the "wrong" connection and by routers for the connections they keep. An ACKB over
+several shards is split by owner and merged in request order.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Raw
+
+from flashq.errors import LimitExceeded, Unavailable
+from flashq.protocol import replies
+from flashq.protocol.dispatch import Codec, Link, Ticket
+from flashq.protocol.head import decode_head, echo_of
+from flashq.transport.envelope import Failure, Notice
+from flashq.transport.exchange import Exchange
+from flashq.transport.incoming import Incoming
+
+INPUT_ENDED: Final = 16
+"""Notice: a client sends nothing more; its gid, 8 bytes little-endian."""
+_NO_REQ_ID: Final = (b"", b"null", b"\xc0")
+_WAITS: Final = frozenset(("PULL", "PULLB"))
+PULL_WAIT_MS: Final = 60_000
+
+
+def shard_name(shard: int) -> str:
+    return f"shard-{shard:02}"
+
+
+class Forwarder:
+    """One process's requests at other shards."""
+
+    def __init__(
+        self, exchange: Exchange, owner_of: Callable[[int], int], *, deadline_ms: int, mono_ms: Callable[[], int]
+    ) -> None:
+        self._exchange = exchange
+        self._owner_of = owner_of
+        self._deadline_ms = deadline_ms
+        self._mono_ms = mono_ms
+        self._peers_of: dict[int, set[int]] = {}
+        """Shards that may hold something of a connection: waits, leases tied to it."""
+        self.forwarded = 0
+
+    def forward(self, shard: int, link: Link, frame: bytes, command: Any) -> None:
+        """Send a request to its shard. Its reply takes its place among the connection's replies."""
+        req_id = bytes(command.reqId)
+        wait_ms = 0
+        if command.__struct_config__.tag in _WAITS:
+            timeout = command.timeout
+            wait_ms = PULL_WAIT_MS if timeout is None else timeout
+            self.holds(link.gid, shard)
+        self.send(shard, link, frame, req_id, wait_ms)
+
+    def holds(self, gid: int, shard: int) -> None:
+        """A shard may come to hold something of a connection: it is told when that ends."""
+        self._peers_of.setdefault(gid, set()).add(shard)
+
+    def send(self, shard: int, link: Link, frame: bytes, req_id: bytes, wait_ms: int) -> None:
+        held = link.hold(ordered=req_id in _NO_REQ_ID)
+        codec = link.codec
+
+        def failed(failure: Failure) -> None:
+            text = f"Shard {shard} is unavailable"
+            if failure == "timeout":
+                text = f"Shard {shard} did not answer within {self._deadline_ms} ms: deadline exceeded"
+            body = replies.failure_text(codec, text, failure)
+            held.reply(replies.with_req_id(codec, body, req_id))
+
+        self._ask(shard, link, frame, wait_ms, held.reply, failed)
+
+    def _ask(
+        self, shard: int, link: Link, frame: bytes, wait_ms: int, on_reply: Callable[[bytes], Any],
+        on_fail: Callable[[Failure], None],
+    ) -> None:  # fmt: skip
+        self.forwarded += 1
+        try:
+            self._exchange.request(
+                shard_name(shard), frame, codec=link.codec, gid=link.gid, principal=link.principal, flags=0,
+                deadline_ms=self._mono_ms() + self._deadline_ms + wait_ms, on_reply=on_reply, on_fail=on_fail,
+            )  # fmt: skip
+        except (Unavailable, LimitExceeded) as e:
+            on_fail(Failure(e.code, may_have_happened=False))
+
+    def split_acks(self, link: Link, command: Any, codec: int) -> None:
+        """An ACKB over several shards: a part to each, one reply."""
+        Split(self, link, command, codec).start(self._owner_of)
+
+    # -- clients
+
+    def ended(self, gid: int) -> None:
+        """A client sends nothing more."""
+        for shard in self._peers_of.get(gid, ()):
+            self._exchange.notify(shard_name(shard), INPUT_ENDED, gid.to_bytes(8, "little"))
+
+    def gone(self, gid: int) -> None:
+        """A client left."""
+        for shard in self._peers_of.pop(gid, ()):
+            self._exchange.notify(shard_name(shard), Notice.CONNECTION_GONE, gid.to_bytes(8, "little"))
+
+    def req_id_of(self, frame: bytes, codec: int) -> bytes | Raw:
+        """The `reqId` of a request that cannot be parsed, if it can be found."""
+        which = Codec(codec)
+        return echo_of(decode_head(frame, which), which)
+
+    def knock(self, frame: bytes, codec: int) -> tuple[str, str]:
+        """(cmd, token) of a request from somebody who has not shown a token."""
+        decode = _knock_text if codec == Codec.TEXT else _knock_binary
+        try:
+            seen = decode(frame)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return "", ""
+        return seen.cmd, seen.token
+
+
+class _Knock(msgspec.Struct):
+    cmd: str = ""
+    token: str = ""
+
+
+_knock_text: Final = msgspec.json.Decoder(_Knock).decode
+_knock_binary: Final = msgspec.msgpack.Decoder(_Knock).decode
+
+
+class _Acked(msgspec.Struct):
+    ok: bool = False
+    count: int = 0
+    not_found: list[int] = []
+    errors: list[dict[str, Any]] = []
+    error: str = ""
+    code: str = ""
+
+
+_acked_text: Final = msgspec.json.Decoder(_Acked).decode
+_acked_binary: Final = msgspec.msgpack.Decoder(_Acked).decode
+
+
+class Split:
+    """One ACKB in parts."""
+
+    def __init__(self, forwarder: Forwarder, link: Link, command: Any, codec: int) -> None:
+        self._forwarder = forwarder
+        self._link = link
+        self._command = command
+        self._codec = codec
+        self._req_id = bytes(command.reqId)
+        self._held: Ticket = link.hold(ordered=self._req_id in _NO_REQ_ID)
+        self._left = 0
+        self._count = 0
+        self._missing: set[int] = set()
+        self._errors: list[dict[str, Any]] = []
+
+    def start(self, owner_of: Callable[[int], int]) -> None:
+        command = self._command
+        parts: dict[int, list[int]] = defaultdict(list)
+        for k, job_id in enumerate(command.ids):
+            parts[owner_of(job_id & 1023)].append(k)
+        self._left = len(parts)
+        encode = msgspec.json.encode if self._codec == Codec.TEXT else msgspec.msgpack.encode
+        for shard, places in parts.items():
+            part: dict[str, Any] = {"cmd": "ACKB", "ids": [command.ids[k] for k in places]}
+            for name in ("results", "leases"):
+                values = getattr(command, name, None)
+                if values is not None:
+                    part[name] = [values[k] for k in places]
+            key = getattr(command, "idempotency_key", None)
+            if key is not None:
+                part["idempotency_key"] = key
+            self._forwarder._ask(
+                shard, self._link, encode(part), 0,
+                lambda body, places=places: self._part(body, places),  # type: ignore[misc]
+                lambda failure, places=places, shard=shard: self._failed(failure, places, shard),  # type: ignore[misc]
+            )  # fmt: skip
+
+    def _part(self, body: bytes, places: list[int]) -> None:
+        seen = (_acked_text if self._codec == Codec.TEXT else _acked_binary)(body)
+        if not seen.ok:
+            ids = self._command.ids
+            self._errors += [{"index": k, "id": ids[k], "error": seen.error, "code": seen.code} for k in places]
+        self._count += seen.count
+        self._missing.update(seen.not_found)
+        self._errors += [{**e, "index": places[e["index"]]} for e in seen.errors]
+        self._finish()
+
+    def _failed(self, failure: Failure, places: list[int], shard: int) -> None:
+        ids = self._command.ids
+        text = f"Shard {shard} is unavailable"
+        self._errors += [{"index": k, "id": ids[k], "error": text, "code": str(failure)} for k in places]
+        self._finish()
+
+    def _finish(self) -> None:
+        self._left -= 1
+        if self._left:
+            return
+        fields: dict[str, Any] = {"ids": [self._count], "count": self._count}
+        missing = [i for i in self._command.ids if i in self._missing]
+        if missing:
+            fields["not_found"] = missing
+        if self._errors:
+            fields["errors"] = sorted(self._errors, key=lambda e: e["index"])
+        self._held.reply(replies.with_req_id(self._codec, replies.ok(self._codec, fields), self._req_id))
+
+
+class RemoteLink:
+    """A client whose connection lives in another process, for the time of one request of it."""
+
+    __slots__ = ("_held", "_incoming", "_undelivered", "codec", "gid", "principal", "wrong_tokens")
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+        self.gid = incoming.gid
+        self.codec = Codec(incoming.codec)
+        self.principal = incoming.principal
+        self.wrong_tokens = 0
+
+    def reply(self, body: bytes) -> None:
+        """Answer, in the place that the other process holds for it."""
+        if not self._incoming.answered:
+            self._incoming.reply(body)
+
+    def hold(self, *, ordered: bool) -> Ticket:
+        """Answer later; the order is kept where the connection lives."""
+        return _RemoteTicket(self._incoming)
+
+    def fatal(self, text: str, code: str) -> None:
+        """The connection is not ours to close."""
+        self.reply(replies.failure_text(self.codec, text, code))
+
+    def takes_jobs(self) -> bool:
+        """Nothing else is known here."""
+        return not self._incoming.caller.gone
+
+
+class _RemoteTicket:
+    __slots__ = ("_incoming",)
+
+    def __init__(self, incoming: Incoming) -> None:
+        self._incoming = incoming
+
+    def takes_jobs(self) -> bool:
+        return not self._incoming.caller.gone
+
+    def reply(self, body: bytes) -> bool:
+        return not self._incoming.answered and self._incoming.reply(body)
