@@ -110,6 +110,7 @@ class SegmentJournal:
         boot = boot_id() if boot is None else boot
         try:
             files.make_folder(home)
+            files.sync_folder(str(Path(home).parent))
             lock = files.lock(home)
         except OSError as fault:
             raise StorageError(f"shard {shard}: the folder {home} cannot be used: {fault.strerror}") from fault
@@ -245,11 +246,10 @@ class SegmentJournal:
         try:
             self._collect()
             self._supply.prepare_after(self._segment)
-            limit = self._segment.size - RECORD_HEAD  # a seal always fits
-            if aligned(self._at + RECORD_HEAD + size) <= limit:
-                self._mark = limit
-            else:
+            if aligned(self._at + RECORD_HEAD + size) > self._segment.size - RECORD_HEAD:
                 self._go_on(size)
+                self._supply.prepare_after(self._segment)
+            self._mark = self._segment.size - RECORD_HEAD  # a seal always fits
         except OSError as fault:
             self._die(fault)
 

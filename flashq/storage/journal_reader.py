@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from flashq.errors import JournalCorrupt, StorageError
 from flashq.storage.contract import File, Files, Record
 from flashq.storage.files import OsFiles
-from flashq.storage.journal_format import HEADER_BYTES, SEAL, SECTOR, Header, frames, parse_header
+from flashq.storage.journal_format import HEADER_BYTES, SECTOR, Header, frames, parse_header
 
 
 def read_segment(path: str, *, last_seq: int, files: Files | None = None) -> Iterator[Record]:
@@ -27,8 +27,8 @@ def read_segment(path: str, *, last_seq: int, files: Files | None = None) -> Ite
 def _records(file: File, path: str, last_seq: int) -> Iterator[Record]:
     header = parse_header(file.pread(SECTOR, 0), path)
     at, seq, chain_before = HEADER_BYTES, 0, 0
-    for end, crc, chain, flags, _, record in frames(file, header):
-        if flags & SEAL or record.seq > last_seq or (seq and (record.seq, chain) != (seq + 1, chain_before)):
+    for end, crc, chain, _, _, record in frames(file, header):
+        if record.seq > last_seq or (seq and (record.seq, chain) != (seq + 1, chain_before)):
             break
         yield record
         at, seq, chain_before = end, record.seq, crc

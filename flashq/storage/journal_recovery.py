@@ -149,7 +149,8 @@ class Walk:
         behind = self._segments.index(used) + 1
         if behind < len(self._segments) and not self._begun(used, gap_at):
             segment = self._segments[behind]
-            if not segment.header.first_seq and self._begun(segment, HEADER_BYTES):
+            stands = next(frames(segment.file, segment.header), None)  # then the missing one was not there
+            if stands is None and not segment.header.first_seq and self._begun(segment, HEADER_BYTES):
                 return segment, HEADER_BYTES
         return used, gap_at
 

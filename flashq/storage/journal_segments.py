@@ -17,6 +17,7 @@ import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from flashq.errors import JournalCorrupt
@@ -80,6 +81,7 @@ class SegmentFolder:
         Raises JournalCorrupt or CheckpointTooNew for a header that cannot be used.
         """
         self._files.make_folder(self.path)
+        self._files.sync_folder(str(Path(self.path).parent))
         segments: list[Segment] = []
         self._spares = []
         for name in self._files.list(self.path):

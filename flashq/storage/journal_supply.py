@@ -6,7 +6,7 @@ only where it has filled a segment before the next one was ready.
 
 from concurrent.futures import Executor, Future
 
-from flashq.storage.journal_segments import Segment, SegmentFolder
+from flashq.storage.journal_segments import FULL, Segment, SegmentFolder
 
 
 class SegmentSupply:
@@ -78,7 +78,7 @@ class SegmentSupply:
         Where there was no space for it when it was asked for, it is tried once more.
         """
         assert self._next is not None
-        if isinstance(self._next.exception(), OSError):
+        if _is_full(self._next.exception()):
             self._ask(*self._asked)
         segment = self._next.result()
         if not segment.fits(events_bytes):
@@ -103,6 +103,8 @@ class SegmentSupply:
     def collect(self) -> int:
         """The last sequence of the segments whose sync has ended since the last call, 0 if there is none."""
         last_seq = 0
+        if self._next is not None and self._next.done() and not _is_full(self._next.exception()):
+            self._next.result()
         while self._retiring and self._retiring[0].done():
             self._retiring.pop(0).result()
         while self._syncing and self._syncing[0][1].done():
@@ -118,11 +120,13 @@ class SegmentSupply:
             self._syncing.pop(0)
 
     def check_room(self) -> bool:
-        """See `Journal.check_room`."""
+        """See `Journal.check_room`. To be called after `collect`."""
         made = self._next
-        if made is not None and made.done() and made.exception() is not None:
+        if made is not None and not made.done():
+            return self.room
+        if made is not None and made.exception() is not None:
             self._ask(*self._asked)
-        elif made is None or made.done():
+        else:
             self.room = self._folder.free_bytes() >= self._reserve_bytes
         return self.room
 
@@ -136,6 +140,11 @@ class SegmentSupply:
         if made is not None and made.exception() is None:
             made.result().file.close()
         self._next = None
+
+
+def _is_full(fault: BaseException | None) -> bool:
+    """Whether trying again may help: any other error of a disk is the end."""
+    return isinstance(fault, OSError) and fault.errno in FULL
 
 
 def _sync_and_close(segment: Segment) -> None:

@@ -53,7 +53,10 @@ class _Inode:
         self.sizes.append(size)
 
     def sync(self) -> None:
-        self.disk = bytearray(self.now)
+        """Only what is known to be unsynced is written: not what a failed sync gave up."""
+        self.disk.extend(bytes(len(self.now) - len(self.disk)))
+        for number in self.unsynced:
+            self.disk[number * SECTOR : (number + 1) * SECTOR] = self.sector(number)
         self.unsynced.clear()
         self.sizes.clear()
 

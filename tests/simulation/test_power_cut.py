@@ -177,6 +177,52 @@ def test_power_cut_at_any_moment_keeps_what_was_promised(block: int) -> None:
     assert images >= 640
 
 
+@pytest.mark.parametrize("seed", [19, 21, 122])
+def test_seeds_that_once_failed_stay_fixed(seed: int) -> None:
+    """A stop without a record, a first segment recycled for nothing, unused segments given back from the front."""
+    assert live(seed) == IMAGES_EACH * CUTS_EACH
+
+
+def test_power_cut_while_unused_segments_are_given_back_leaves_no_hole() -> None:
+    """Three segments without a record: whichever of them are gone when the power goes, the rest makes sense."""
+    for moment in range(40):
+        life = Life(Random(moment), SimulatedDisk(), epoch=1, boot="boot-1")
+        journal = life.open(life.disk)
+        for size in (SEGMENT * 2, SEGMENT * 2):  # each too large for the segment that was there
+            journal.append([bytes(size)], at_ms=0, mono_ms=0, promise=False)
+            while journal._supply._background.step():  # type: ignore[attr-defined]
+                continue
+        life.disk.kill()
+        segments = [path for path in life.disk.paths() if path.endswith(".seg")]
+        assert len(segments) == 4
+        for path in segments[1:]:  # all that was not synced is lost
+            content = life.disk.read(path)
+            life.disk.replace(path, content[:4096] + bytes(len(content) - 4096))
+        left = moment
+
+        def before(what: str, path: str) -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise PowerCut
+
+        life.epoch, life.boot = 2, "boot-2"
+        life.disk.before = before
+        try:
+            list(life.open(life.disk).replay())
+            ended = True
+        except PowerCut:
+            ended = False
+        for seed in range(10):
+            image = life.disk.cut(Random(seed))
+            life.epoch += 1
+            assert list(life.open(image).replay()) == []
+        if ended:
+            assert moment > 5
+            return
+    raise AssertionError("starting took more operations than were cut")
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_kill_at_any_moment_keeps_what_was_written(seed: int) -> None:
     """Without a power cut every record that `append` returned for is there, whatever its promise."""
