@@ -1,4 +1,4 @@
-"""Rounds: every row on every server in turn, again and again, so that whatever else the machine does meets them alike."""
+"""Rounds: every row on every server in turn, again and again, so that what else the machine does meets all alike."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence

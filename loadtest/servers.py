@@ -1,4 +1,4 @@
-"""The servers that are measured: flashq in each durability and what it is measured against, all at once, idle in turn."""
+"""The servers that are measured, all at once, idle in turn: flashq in each durability, and what it is held against."""
 
 import contextlib
 import os
@@ -60,7 +60,9 @@ class Servers(contextlib.ExitStack):
     def flashq(self, durability: str) -> Server:
         cluster = Cluster(shards=self._shards, durability=durability, data=self._folder / flashq_name(durability))
         self.enter_context(cluster)
-        return Server(flashq_name(durability), cluster.port, Flashq(), cluster.pids()["supervisor"], durability, cluster)
+        return Server(
+            flashq_name(durability), cluster.port, Flashq(), cluster.pids()["supervisor"], durability, cluster
+        )
 
     def reference(self, script: Path, durability: str) -> Server:
         """Another server of JSON lines: a script with --port, --shards, --durability and --data."""

@@ -28,7 +28,7 @@ class Requests(NamedTuple):
         return cls(b"".join(requests), size)
 
     @property
-    def count(self) -> int:
+    def count(self) -> int:  # type: ignore[override]
         return len(self.blob) // self.size
 
     def one(self, number: int) -> bytes:

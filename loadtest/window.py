@@ -26,7 +26,11 @@ REPLY_BYTES_MIN: Final = 12
 REPLY_BYTES_MAX: Final = 400
 """None is longer on average, the echo's included."""
 SOURCE: Final = Path(__file__).with_name("window.c")
-ERRORS: Final = {-1: "the server closed the connection", -2: f"no reply in {SILENCE_S:.0f} s", -3: "replies are too long"}
+ERRORS: Final = {
+    -1: "the server closed the connection",
+    -2: f"no reply in {SILENCE_S:.0f} s",
+    -3: "replies are too long",
+}
 
 
 class Replies(NamedTuple):

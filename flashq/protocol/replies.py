@@ -36,7 +36,7 @@ def failure(codec: int, error: FlashqError) -> bytes:
 
 
 def failure_text(codec: int, text: str, code: str) -> bytes:
-    whole = {"ok": False, "error": text, "code": code}
+    whole = {"ok": False, "error": text, "code": str(code)}  # a code may be a subclass, which encoders refuse
     return encode_text(whole) + b"\n" if codec == Codec.TEXT else encode_binary(whole)
 
 
