@@ -51,6 +51,7 @@ def check_binary(payload: bytes, field: str) -> bytes:
     return _encode_binary(value) if changed else payload
 
 
+_NIL: Final = b"\xc0"
 _SCALARS: Final = frozenset((str, int, bool, type(None)))
 
 
@@ -75,7 +76,11 @@ def _sound(value: Any, field: str) -> tuple[bool, Any]:
 
 def payload_of(data: Raw, codec: int) -> bytes:
     """A job's payload as it is kept, copied out of its frame. Replay does just the same."""
-    return bytes(data) if codec == Codec.TEXT else check_binary(bytes(data), "data")
+    payload = bytes(data)
+    if codec == Codec.TEXT:
+        return payload
+    # The default of an entry without data is JSON's null; no MessagePack value has these four bytes.
+    return _NIL if payload == b"null" else check_binary(payload, "data")
 
 
 def transcoded(payload: bytes, came_in: int, wanted: int) -> bytes:

@@ -18,8 +18,8 @@ from flashq.protocol.dispatch import Codec
 I32 = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
 U8 = Annotated[int, Meta(ge=0, le=255)]
 U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
-U64 = Annotated[int, Meta(ge=0)]
-"""Bounded again where it is used: durations by ten years, ids by 2^53."""
+U64 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+"""What both codecs can write again. Bounded again where it is used: durations by ten years, ids by 2^53."""
 
 NULL: Final = Raw(b"null")
 ABSENT: Final = Raw(b"")

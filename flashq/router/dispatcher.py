@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import msgspec
 
-from flashq.errors import FlashqError, LimitExceeded, MalformedFrame, Unauthenticated, UnknownCommand
+from flashq.errors import FlashqError, MalformedFrame, Unauthenticated, UnknownCommand
 from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import check_text, explained
 from flashq.protocol.dispatch import Codec, Link
 from flashq.protocol.head import Head, decode_head, echo_of, slot_of
-from flashq.transport.forwarding import PULL_WAIT_MS, Forwarder
+from flashq.transport.forwarding import PULL_WAIT_MS, Forwarder, check_ack_batch
 from flashq.transport.totals import SharedTotals
 
 TOKENS_MAX: Final = 5
@@ -65,15 +65,13 @@ class RoutingDispatcher:
         if head.cmd in _WAITS:
             command = _timeout_of(frame, link.codec)
             wait_ms = PULL_WAIT_MS if command is None else command
-            self._forwarder.holds(link.gid, shard)
         self._forwarder.send(shard, link, frame, req_id, wait_ms)
 
     def _decide(self, link: Link, command: Any, frame: bytes, req_id: bytes) -> None:
         codec = link.codec
         kind = type(command)
         if kind is c.AckBatch:
-            if len(command.ids) > self._max_batch:
-                raise LimitExceeded(f"Batch too large ({len(command.ids)} ids, max {self._max_batch})")
+            check_ack_batch(command, self._max_batch)
             if not command.ids:
                 self._say(link, {"ids": [0], "count": 0}, req_id)
                 return

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from flashq.engine import ack as acks
 from flashq.engine import control, queries, retry
@@ -18,7 +19,7 @@ from flashq.engine.pull import Delivery, deliver, end_wait, serve, wait
 from flashq.engine.push import check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
-from flashq.errors import FlashqError, InvalidArgument, LimitExceeded, MalformedFrame, OutOfMemory, Unauthenticated
+from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated
 from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import check_text, explained, payload_of
@@ -26,7 +27,9 @@ from flashq.protocol.dispatch import Link, Ticket
 from flashq.protocol.slots import ID_MAX, slot_of_queue
 from flashq.shard.ports import Authenticate, Elsewhere, Totals
 from flashq.shard.rendering import Renderer, view_of
+from flashq.transport.forwarding import check_ack_batch
 
+log = structlog.get_logger()
 PULL_WAIT_MS: Final = 60_000
 TOKENS_MAX: Final = 5
 _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -85,6 +88,8 @@ class ShardDispatcher:
             _FAST[type(command)](self, link, command, frame, codec)
         except FlashqError as e:
             self._refuse(link, codec, e, command.reqId)
+        except Exception:
+            self._own_fault(link, codec, command)
 
     def _submit_full(self, link: Link, frame: bytes, codec: int) -> None:
         try:
@@ -98,6 +103,15 @@ class ShardDispatcher:
             self._carry_out(link, command, frame, codec)
         except FlashqError as e:
             self._refuse(link, codec, e, command.reqId)
+        except Exception:
+            self._own_fault(link, codec, command)
+
+    def _own_fault(self, link: Link, codec: int, command: Any) -> None:
+        """A bug of ours: the log has it in full, the client gets an answer, the connection goes on."""
+        tag = type(command).__struct_config__.tag
+        log.exception("a command failed", command=tag, shard=self.shard)
+        body = replies.failure_text(codec, f"Internal fault while carrying out {tag}; the log has it", "internal")
+        link.reply(replies.with_req_id(codec, body, command.reqId))
 
     def _carry_out(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
         route = _ROUTES.get(type(command))
@@ -105,7 +119,8 @@ class ShardDispatcher:
             self.elsewhere.forward(owner, link, frame, command)
             return
         key = command.idempotency_key
-        if key is None:
+        if key is None or (type(command) is c.AckBatch and not self._owns_all(command.ids)):
+            # A batch over several shards takes its key along in each of its parts.
             _FULL[type(command)](self, link, command, frame, codec)
             return
         self._once(link, command, frame, codec, key)
@@ -226,10 +241,7 @@ class ShardDispatcher:
             job_id = push_jobs(engine, queue, codec, [(c.JobEntry(), payload)], frame)[0]
         else:
             job_id = push_plain(engine, queue, codec, payload, frame)
-        if codec == 0:
-            body = b'{"ok":true,"id":%d,"success":true}\n' % job_id
-        else:
-            body = replies.ok(codec, {"id": job_id})
+        body = b'{"ok":true,"id":%d,"success":true}\n' % job_id if codec == 0 else replies.ok(codec, {"id": job_id})
         if command.reqId is not c.ABSENT:
             body = replies.with_req_id(codec, body, command.reqId)
         link.reply(body)
@@ -390,10 +402,13 @@ class ShardDispatcher:
             self._check_batch(command)
             self.elsewhere.split_acks(link, command, codec)
 
+    def _owns_all(self, ids: list[int]) -> bool:
+        owns = self.engine.owns
+        return all(owns[i & 1023] for i in ids)
+
     def _ack_batch(self, link: Link, command: c.AckBatch, frame: bytes, codec: int) -> None:
         self._check_batch(command)
-        owns = self.engine.owns
-        if not all(owns[i & 1023] for i in command.ids):
+        if not self._owns_all(command.ids):
             self.elsewhere.split_acks(link, command, codec)
             return
         results = None
@@ -402,14 +417,7 @@ class ShardDispatcher:
         self._ack_here(link, command, codec, command.leases, results)
 
     def _check_batch(self, command: Any) -> None:
-        n = len(command.ids)
-        limits = self.engine.limits
-        if n > limits.max_batch:
-            raise LimitExceeded(f"Batch too large ({n} ids, max {limits.max_batch})")
-        for name in ("results", "leases"):
-            values = getattr(command, name, None)
-            if values is not None and len(values) != n:
-                raise InvalidArgument(f"invalid value: `{name}` has {len(values)} entries for {n} ids")
+        check_ack_batch(command, self.engine.limits.max_batch)
 
     def _ack_here(self, link: Link, command: Any, codec: int, leases: Any, results: Any) -> None:
         ids = command.ids

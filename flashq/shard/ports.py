@@ -49,6 +49,8 @@ class Rhythm(Protocol):
     """The ticks of a gateway."""
 
     is_open: bool
+    dirty: list[Any]
+    """What has replies to write when the tick has been committed."""
 
     def begin(self) -> None: ...
 

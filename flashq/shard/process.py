@@ -29,7 +29,7 @@ from flashq.storage.memory import MemoryJournal
 from flashq.transport.child import EXIT_REFUSED, EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.envelope import Notice
 from flashq.transport.exchange import Exchange
-from flashq.transport.forwarding import INPUT_ENDED, Forwarder, RemoteLink
+from flashq.transport.forwarding import INPUT_ENDED, Forwarder, RemoteLink, RemoteReplies
 from flashq.transport.handover import Handed, HandoverReceiver
 from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
@@ -131,6 +131,9 @@ class Shard:
         )  # fmt: skip
         self._ticks = self._gateway.ticks
         self.loop.wake = self._ticks.wake
+        self._replies = RemoteReplies(
+            self._keep_back, lambda body: self._on_undelivered("", body)
+        )
         self._front: HandoverReceiver | None = None
         self._remote: dict[str, set[int]] = {}
         """Connections of other processes that something here may be tied to, by process."""
@@ -223,8 +226,11 @@ class Shard:
             ticks.begin()
         self._gauges.forwarded_in += 1
         self._remote.setdefault(incoming.peer, set()).add(incoming.gid)
-        self.dispatcher.submit(RemoteLink(incoming), incoming.frame)
+        self.dispatcher.submit(RemoteLink(incoming, self._replies), incoming.frame)
         ticks.arrived(len(incoming.frame))
+
+    def _keep_back(self, replies: RemoteReplies) -> None:
+        self._ticks.dirty.append(replies)
 
     def _on_notice(self, peer: str, kind: int, payload: bytes) -> None:
         gid = int.from_bytes(payload[:8], "little")

@@ -4,14 +4,14 @@ Used by shards for what arrives on the "wrong" connection and by routers for the
 several shards is split by owner and merged in request order.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
 
-from flashq.errors import LimitExceeded, Unavailable
+from flashq.errors import InvalidArgument, LimitExceeded, Unavailable
 from flashq.protocol import replies
 from flashq.protocol.dispatch import Codec, Link, Ticket
 from flashq.protocol.head import decode_head, echo_of
@@ -41,7 +41,7 @@ class Forwarder:
         self._deadline_ms = deadline_ms
         self._mono_ms = mono_ms
         self._peers_of: dict[int, set[int]] = {}
-        """Shards that may hold something of a connection: waits, leases tied to it."""
+        """Shards that have heard of a connection, and may hold something of it: waits, leases tied to it."""
         self.forwarded = 0
 
     def forward(self, shard: int, link: Link, frame: bytes, command: Any) -> None:
@@ -51,12 +51,7 @@ class Forwarder:
         if command.__struct_config__.tag in _WAITS:
             timeout = command.timeout
             wait_ms = PULL_WAIT_MS if timeout is None else timeout
-            self.holds(link.gid, shard)
         self.send(shard, link, frame, req_id, wait_ms)
-
-    def holds(self, gid: int, shard: int) -> None:
-        """A shard may come to hold something of a connection: it is told when that ends."""
-        self._peers_of.setdefault(gid, set()).add(shard)
 
     def send(self, shard: int, link: Link, frame: bytes, req_id: bytes, wait_ms: int) -> None:
         held = link.hold(ordered=req_id in _NO_REQ_ID)
@@ -66,7 +61,7 @@ class Forwarder:
             text = f"Shard {shard} is unavailable"
             if failure == "timeout":
                 text = f"Shard {shard} did not answer within {self._deadline_ms} ms: deadline exceeded"
-            body = replies.failure_text(codec, text, failure)
+            body = replies.failure_text(codec, text, str(failure))  # encoders take no subclass of str
             held.reply(replies.with_req_id(codec, body, req_id))
 
         self._ask(shard, link, frame, wait_ms, held.reply, failed)
@@ -76,6 +71,8 @@ class Forwarder:
         on_fail: Callable[[Failure], None],
     ) -> None:  # fmt: skip
         self.forwarded += 1
+        # Whatever was asked: a shard that heard of a connection is told when it ends, so that it can forget it.
+        self._peers_of.setdefault(link.gid, set()).add(shard)
         try:
             self._exchange.request(
                 shard_name(shard), frame, codec=link.codec, gid=link.gid, principal=link.principal, flags=0,
@@ -124,6 +121,17 @@ _knock_text: Final = msgspec.json.Decoder(_Knock).decode
 _knock_binary: Final = msgspec.msgpack.Decoder(_Knock).decode
 
 
+def check_ack_batch(command: Any, max_batch: int) -> None:
+    """Raise LimitExceeded for too many ids, InvalidArgument for lists beside them of another length."""
+    n = len(command.ids)
+    if n > max_batch:
+        raise LimitExceeded(f"Batch too large ({n} ids, max {max_batch})")
+    for name in ("results", "leases"):
+        values = getattr(command, name, None)
+        if values is not None and len(values) != n:
+            raise InvalidArgument(f"invalid value: `{name}` has {len(values)} entries for {n} ids")
+
+
 class _Acked(msgspec.Struct):
     ok: bool = False
     count: int = 0
@@ -149,7 +157,8 @@ class Split:
         self._held: Ticket = link.hold(ordered=self._req_id in _NO_REQ_ID)
         self._left = 0
         self._count = 0
-        self._missing: set[int] = set()
+        self._missing: list[int] = []
+        """Places of ids that were not found."""
         self._errors: list[dict[str, Any]] = []
 
     def start(self, owner_of: Callable[[int], int]) -> None:
@@ -180,7 +189,13 @@ class Split:
             ids = self._command.ids
             self._errors += [{"index": k, "id": ids[k], "error": seen.error, "code": seen.code} for k in places]
         self._count += seen.count
-        self._missing.update(seen.not_found)
+        # An id that is repeated is acknowledged where it stands first, and not found where it stands again.
+        missing = Counter(seen.not_found)
+        for k in reversed(places):
+            job_id = self._command.ids[k]
+            if missing[job_id]:
+                missing[job_id] -= 1
+                self._missing.append(k)
         self._errors += [{**e, "index": places[e["index"]]} for e in seen.errors]
         self._finish()
 
@@ -195,21 +210,53 @@ class Split:
         if self._left:
             return
         fields: dict[str, Any] = {"ids": [self._count], "count": self._count}
-        missing = [i for i in self._command.ids if i in self._missing]
-        if missing:
-            fields["not_found"] = missing
+        if self._missing:
+            fields["not_found"] = [self._command.ids[k] for k in sorted(self._missing)]
         if self._errors:
             fields["errors"] = sorted(self._errors, key=lambda e: e["index"])
         self._held.reply(replies.with_req_id(self._codec, replies.ok(self._codec, fields), self._req_id))
 
 
+class RemoteReplies:
+    """Replies for other processes, kept back until their tick is committed, as those for connections are.
+
+    The exchange by itself would send them in the loop's next turn, which may come before the tick ends.
+    """
+
+    __slots__ = ("_dirty", "_listed", "_on_undelivered", "_replies")
+
+    def __init__(self, dirty: Callable[["RemoteReplies"], None], on_undelivered: Callable[[bytes], None]) -> None:
+        """`dirty` sees to it that `flush` is called at the end of this tick."""
+        self._dirty = dirty
+        self._on_undelivered = on_undelivered
+        self._replies: list[tuple[Incoming, bytes]] = []
+        self._listed = False
+
+    def add(self, incoming: Incoming, body: bytes) -> None:
+        """A reply of this tick."""
+        self._replies.append((incoming, body))
+        if not self._listed:
+            self._listed = True
+            self._dirty(self)
+
+    def flush(self) -> None:
+        """The tick is committed: its replies may leave."""
+        self._listed = False
+        written, self._replies = self._replies, []
+        for incoming, body in written:
+            # Answered already: carrying it out failed after its reply was ready, and the caller was told so.
+            if not incoming.answered and not incoming.reply(body):
+                self._on_undelivered(body)
+
+
 class RemoteLink:
     """A client whose connection lives in another process, for the time of one request of it."""
 
-    __slots__ = ("_held", "_incoming", "_undelivered", "codec", "gid", "principal", "wrong_tokens")
+    __slots__ = ("_incoming", "_replies", "codec", "gid", "principal", "wrong_tokens")
 
-    def __init__(self, incoming: Incoming) -> None:
+    def __init__(self, incoming: Incoming, replies: RemoteReplies) -> None:
         self._incoming = incoming
+        self._replies = replies
         self.gid = incoming.gid
         self.codec = Codec(incoming.codec)
         self.principal = incoming.principal
@@ -217,12 +264,11 @@ class RemoteLink:
 
     def reply(self, body: bytes) -> None:
         """Answer, in the place that the other process holds for it."""
-        if not self._incoming.answered:
-            self._incoming.reply(body)
+        self._replies.add(self._incoming, body)
 
     def hold(self, *, ordered: bool) -> Ticket:
         """Answer later; the order is kept where the connection lives."""
-        return _RemoteTicket(self._incoming)
+        return _RemoteTicket(self._incoming, self._replies)
 
     def fatal(self, text: str, code: str) -> None:
         """The connection is not ours to close."""
@@ -234,13 +280,17 @@ class RemoteLink:
 
 
 class _RemoteTicket:
-    __slots__ = ("_incoming",)
+    __slots__ = ("_incoming", "_replies")
 
-    def __init__(self, incoming: Incoming) -> None:
+    def __init__(self, incoming: Incoming, replies: RemoteReplies) -> None:
         self._incoming = incoming
+        self._replies = replies
 
     def takes_jobs(self) -> bool:
         return not self._incoming.caller.gone
 
     def reply(self, body: bytes) -> bool:
-        return not self._incoming.answered and self._incoming.reply(body)
+        if self._incoming.caller.gone:
+            return False
+        self._replies.add(self._incoming, body)
+        return True

@@ -19,6 +19,7 @@ from flashq.protocol.dispatch import Codec, Dispatcher
 from flashq.protocol.replies import failure_text
 
 TEXT_STARTS: Final = b"{\n\r \t"
+LINGER_S: Final = 1.0
 BACKLOG_BYTES: Final = 1 << 20
 """Output that the client has not taken: above it reading stops and no jobs are handed to it."""
 
@@ -66,7 +67,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
-        "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing", "codec",
+        "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing", "_leaving", "codec",
         "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
@@ -100,6 +101,7 @@ class Connection(asyncio.Protocol):
         self._paused_writing = False
         self._ended = False
         self._closing = False
+        self._leaving = False
 
     # -- the transport's calls
 
@@ -111,6 +113,8 @@ class Connection(asyncio.Protocol):
             self.data_received(b"")
 
     def data_received(self, data: bytes) -> None:
+        if self._closing:
+            return  # its last word is on the way; see `_leave`
         ticks = self._ticks
         if not ticks.is_open:
             ticks.begin()
@@ -207,7 +211,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The client sends nothing more: finish what it asked, then close."""
-        self._ended = True
+        if self._closing:
+            return False
         ticks = self._ticks
         if not ticks.is_open:
             ticks.begin()
@@ -215,7 +220,8 @@ class Connection(asyncio.Protocol):
             line = b"".join(self._parts)
             self._parts, self._parts_bytes = [], 0
             self._size = len(line)
-            self.submit(self, line)
+            self.submit(self, line)  # before the end is noted: a PULL among it gets what there is
+        self._ended = True
         self.dispatcher.ended(self)
         self._touch()
         ticks.wake()
@@ -339,7 +345,26 @@ class Connection(asyncio.Protocol):
             out.clear()
             self._send(data)
         if self._ended and not self._held and not self._in_flight and not self.lost:
-            self._transport.close()
+            if self._closing:
+                self._leave()
+            else:
+                self._transport.close()
+
+    def _leave(self) -> None:
+        """Close after a fault, in a way that lets the client read why.
+
+        A socket that is closed with bytes unread resets the connection, and the reset overtakes our words: so what the
+        client goes on sending is read and thrown away until it has closed too, for a second at most.
+        """
+        transport = self._transport
+        if transport.is_closing() or self._leaving:
+            return
+        self._leaving = True
+        transport.write_eof()
+        if self._paused_reading:
+            self._paused_reading = False
+            transport.resume_reading()
+        self._ticks.later(LINGER_S, self.abort)
 
     def _send(self, data: bytes) -> None:
         transport = self._transport

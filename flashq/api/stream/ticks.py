@@ -63,6 +63,10 @@ class Ticks:
             self._inputs = 2
             self._loop.call_soon(self._turn)
 
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Call it after a while, outside any tick."""
+        self._loop.call_later(delay_s, call)
+
     def arrived(self, size: int) -> None:
         """A connection has handed in all it had."""
         self.bytes += size
