@@ -42,9 +42,12 @@ def check_text(frame: bytes) -> None:
 def check_binary(payload: bytes, field: str) -> bytes:
     """A MessagePack payload that JSON can express too; NaN and infinities become nil, as clients know it.
 
-    Raises InvalidArgument naming `field` for bin, ext and keys that are no strings.
+    Raises InvalidArgument naming `field` for bin, ext, keys that are no strings and strings that are no UTF-8.
     """
-    value = _decode_binary(payload)
+    try:
+        value = _decode_binary(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise InvalidArgument(f"invalid value: {explained(e)} in field `{field}`") from None
     if type(value) in _SCALARS:
         return payload
     changed, value = _sound(value, field)

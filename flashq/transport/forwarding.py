@@ -24,6 +24,8 @@ INPUT_ENDED: Final = 16
 _NO_REQ_ID: Final = (b"", b"null", b"\xc0")
 _WAITS: Final = frozenset(("PULL", "PULLB"))
 PULL_WAIT_MS: Final = 60_000
+WAIT_MS_MAX: Final = 10 * 366 * 86_400_000
+"""Longer waits are refused by the shard; the deadline of the exchange has room for this."""
 
 
 def shard_name(shard: int) -> str:
@@ -71,6 +73,7 @@ class Forwarder:
         on_fail: Callable[[Failure], None],
     ) -> None:  # fmt: skip
         self.forwarded += 1
+        wait_ms = min(max(wait_ms, 0), WAIT_MS_MAX)  # what the client wrote; the shard refuses it, if it is wrong
         # Whatever was asked: a shard that heard of a connection is told when it ends, so that it can forget it.
         self._peers_of.setdefault(link.gid, set()).add(shard)
         try:

@@ -77,9 +77,7 @@ def waiting_again(place: Place, wire: Wire, *, delayed: bool) -> tuple[str, int,
 
 @pytest.mark.parametrize("delayed", [False, True])
 @pytest.mark.parametrize("shown", [False, True])
-def test_late_ack_of_a_job_that_waits_again_completes_it(
-    place: Place, wire: Wire, delayed: bool, shown: bool
-) -> None:
+def test_late_ack_of_a_job_that_waits_again_completes_it(place: Place, wire: Wire, delayed: bool, shown: bool) -> None:
     """The work is done: nobody shall do it twice."""
     queue, job_id, lease = waiting_again(place, wire, delayed=delayed)
     token = {"lease": lease} if shown else {}

@@ -67,13 +67,13 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
-        "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing", "_leaving", "codec",
-        "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
+        "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing", "_leaving",
+        "codec", "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
     def __init__(
-        self, gid: int, dispatcher: Dispatcher, ticks: Ticks, bounds: Bounds, *, first: bytes = b"", principal: str = "",
-        on_lost: Callable[["Connection"], None] | None = None,
+        self, gid: int, dispatcher: Dispatcher, ticks: Ticks, bounds: Bounds, *, first: bytes = b"",
+        principal: str = "", on_lost: Callable[["Connection"], None] | None = None,
     ) -> None:  # fmt: skip
         self.gid = gid
         self.dispatcher = dispatcher

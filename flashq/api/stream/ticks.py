@@ -2,7 +2,7 @@
 
 A tick begins with the first bytes that arrive and ends when the loop has no more of them: then `run` is called. While
 only one connection at a time has anything to say, that turn of the loop is saved and the tick ends at once (one
-connection, one request at a time: 38 instead of 46 us); every now and then it does not, to see whether that still holds.
+connection, one request at a time: 38 instead of 46 us); every now and then it does not, to see if that still holds.
 """
 
 import asyncio
