@@ -46,6 +46,7 @@ class ShardLoop:
         self.wake: Callable[[], None] = _unset
         """Starts a tick that no input caused; set once there is a gateway."""
         self.faulty = False
+        self._stopped = False
         dispatcher.publish = self._publish
 
     def begin(self, now_ms: int, mono_ms: int) -> None:
@@ -54,6 +55,8 @@ class ShardLoop:
 
     def end(self) -> None:
         """Commit the tick. Raises nothing: a fault of the journal ends the process."""
+        if self._stopped:
+            return
         engine = self.engine
         if engine.woken:
             self._dispatcher.answer_woken()
@@ -115,7 +118,8 @@ class ShardLoop:
         self._beat = self._loop.call_later(HEARTBEAT_S, self.beat)
 
     def stop(self) -> None:
-        """No timer fires any more."""
+        """No timer fires any more, and what a closing connection still stirs up is not carried out."""
+        self._stopped = True
         for timer in (self._mono_timer, self._wall_timer, self._beat):
             if timer is not None:
                 timer.cancel()

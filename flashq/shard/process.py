@@ -183,6 +183,7 @@ class Shard:
             return EXIT_FAULT
         await self._gateway.stop()
         await self._exchange.stop()
+        self._ticks.end()
         self.loop.stop()
         if self._room_timer is not None:
             self._room_timer.cancel()

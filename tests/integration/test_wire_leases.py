@@ -52,9 +52,9 @@ def test_timeout_is_not_extended_by_heartbeats_and_the_last_one_kills(place: Pla
 def test_heartbeat_renews_a_soft_lease(place: Place, wire: Wire) -> None:
     queue = place.queue()
     job_id = wire.ok("PUSH", queue=queue, data=1, backoff=0)["id"]
-    job = wire.ok("PULL", queue=queue, timeout=0, lease_ms=150)["job"]
+    job = wire.ok("PULL", queue=queue, timeout=0, lease_ms=1_500)["job"]
     for _ in range(8):
-        assert wire.ok("PULL", queue=place.queue(), timeout=40)["job"] is None
+        assert wire.ok("PULL", queue=place.queue(), timeout=250)["job"] is None
         wire.ok("HEARTBEAT", job_id=job_id)
     assert wire.ok("GETSTATE", id=job_id)["state"] == "active"
     assert wire.refused("HEARTBEAT", id=job_id, lease=job["lease"] + 1)["code"] == "lease_lost"
