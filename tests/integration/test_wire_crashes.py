@@ -71,7 +71,7 @@ def test_state_counts_payloads_options_and_leases_survive(
             wire.ok("FAIL", id=dead, error="of old age")
             wire.ok("ACK", id=done, result={"r": [1, {"x": None}]})
             wire.ok("FAIL", id=retried, error="not yet")
-            plain = wire.ok("PUSHB", queue=queue, jobs=[{"data": {"n": n}} for n in range(300)])["ids"]
+            plain = wire.ok("PUSHB", queue=queue, jobs=[{"data": {"n": n}} for n in range(120)])["ids"]
             held += wire.ok("PULLB", queue=queue, count=100, timeout=0)["jobs"]
             wire.ok("ACKB", ids=plain[:30])
             delayed = wire.ok("PUSH", queue=queue, data="delayed", delay=600_000)["id"]
