@@ -5,14 +5,16 @@ receive, count line ends, and note times.
 """
 
 import socket
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final
 
 RECEIVE_BYTES: Final = 1 << 20
 SILENCE_S: Final = 30.0
 """A server that says nothing for so long has failed."""
 
 
-class Requests(NamedTuple):
+@dataclass(frozen=True)
+class Requests:
     """Requests of equal length, end to end: any run of them is one slice."""
 
     blob: bytes
@@ -28,7 +30,7 @@ class Requests(NamedTuple):
         return cls(b"".join(requests), size)
 
     @property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         return len(self.blob) // self.size
 
     def one(self, number: int) -> bytes:

@@ -99,7 +99,7 @@ def ack_batch(
 
 
 def ack_run(engine: Engine, first_id: int, n: int) -> bool:
-    """Neighbouring plain jobs, all active, of one queue: done in slices. False, with nothing changed, where they are not."""
+    """Neighbouring plain jobs of one queue, all active: done in slices. False, nothing changed, if they are not."""
     slot = engine.slots.get(first_id & 1023)
     if slot is None:
         return False

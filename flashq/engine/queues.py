@@ -31,8 +31,8 @@ class Queue:
 
     __slots__ = (
         "active", "completed", "completed_bytes", "completed_total", "dead", "dead_count", "delayed", "delayed_stale",
-        "failed_total", "gate", "kept", "lane", "lanes", "later", "name", "name_text", "next_due", "open_pages", "paused",
-        "listed", "priorities", "pushed_total", "row", "slot", "top", "touched", "used_at", "waiters",
+        "failed_total", "gate", "kept", "lane", "lanes", "later", "name", "name_text", "next_due", "open_pages",
+        "paused", "listed", "priorities", "pushed_total", "row", "slot", "top", "touched", "used_at", "waiters",
         "waiters_dead", "waiting",
     )  # fmt: skip
 

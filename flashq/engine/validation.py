@@ -60,10 +60,24 @@ def check_entry(limits: Limits, options: JobOptions, payload: bytes, index: int 
             raise InvalidArgument(
                 f"invalid value: `on_dependency_failure` is '{policy[:64]}', allowed are 'run' and 'fail'"
             )
+        _check_known(options)
     except (InvalidArgument, LimitExceeded) as e:
         if index is None:
             raise
         raise type(e)(f"jobs[{index}]: {e}") from None
+
+
+NOT_YET = ("unique_key", "debounce_id", "job_id", "depends_on", "group_id", "limit_key")
+
+
+def _check_known(options: JobOptions) -> None:
+    """Raise InvalidArgument for an option that means something to existing servers and nothing to this one yet.
+
+    To take such a job and drop its promise would double it, or run it too early, in silence.
+    """
+    for name in NOT_YET:
+        if getattr(options, name):
+            raise InvalidArgument(f"invalid value: `{name}` is not supported by this server yet")
 
 
 def _check_lists(limits: Limits, options: JobOptions) -> None:

@@ -47,8 +47,8 @@ class JobView(Struct, kw_only=True, gc=False):
     completed_at: int = 0
     group_id: str | None = None
     lease: int | UnsetType = UNSET
-    result: Raw | None | UnsetType = UNSET
-    error: str | None | UnsetType = UNSET
+    result: Raw | UnsetType | None = UNSET
+    error: str | UnsetType | None = UNSET
     state: str | UnsetType = UNSET
 
 

@@ -131,9 +131,7 @@ class Shard:
         )  # fmt: skip
         self._ticks = self._gateway.ticks
         self.loop.wake = self._ticks.wake
-        self._replies = RemoteReplies(
-            self._keep_back, lambda body: self._on_undelivered("", body)
-        )
+        self._replies = RemoteReplies(self._keep_back, lambda body: self._on_undelivered("", body))
         self._front: HandoverReceiver | None = None
         self._remote: dict[str, set[int]] = {}
         """Connections of other processes that something here may be tied to, by process."""

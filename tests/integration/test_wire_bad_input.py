@@ -253,3 +253,25 @@ def resident_bytes(cluster: Cluster) -> int:
         with open(f"/proc/{pid}/statm") as file:
             total += int(file.read().split()[1]) * 4096
     return total
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("unique_key", "u"),
+        ("debounce_id", "d"),
+        ("job_id", "j"),
+        ("jobId", "j"),
+        ("depends_on", [1]),
+        ("group_id", "g"),
+    ],
+)
+def test_an_option_that_is_not_there_yet_is_refused_not_dropped(
+    place: Place, wire: Wire, name: str, value: Any
+) -> None:
+    """Taken and not kept, it would double a job or run it too early, in silence."""
+    before = wire.ok("COUNT", queue=(queue := place.queue()))["count"]
+    refused = wire.refused("PUSH", queue=queue, data=1, **{name: value})
+    assert refused["code"] == "invalid"
+    assert {"jobId": "job_id"}.get(name, name) in refused["error"]
+    assert wire.ok("COUNT", queue=queue)["count"] == before

@@ -59,9 +59,9 @@ def test_what_is_pushed_comes_back_with_all_31_keys_in_order(place: Place, wire:
 def test_options_come_back_as_they_were_given(place: Place, wire: Wire) -> None:
     queue = place.queue()
     options = {
-        "priority": -7, "ttl": 60_000, "timeout": 5_000, "max_attempts": 0, "backoff": 0, "unique_key": "u",
+        "priority": -7, "ttl": 60_000, "timeout": 5_000, "max_attempts": 0, "backoff": 0,
         "tags": ["a", "é"], "lifo": True, "remove_on_complete": True, "remove_on_fail": True, "stall_timeout": 9_000,
-        "keep_completed_age": 5, "keep_completed_count": 6, "group_id": "g",
+        "keep_completed_age": 5, "keep_completed_count": 6,
     }  # fmt: skip
     job_id = wire.ok("PUSH", queue=queue, data={"k": "v"}, **options)["id"]
     job = wire.ok("PULL", queue=queue, timeout=0)["job"]

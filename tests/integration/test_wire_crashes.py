@@ -35,8 +35,8 @@ def stop_in_order(cluster: Cluster) -> None:
 
 ENDS: list[Callable[[Cluster], None]] = [kill_shard, kill_router, kill_everything, stop_in_order]
 OPTIONS: Reply = {
-    "priority": 3, "ttl": 3_000_000, "timeout": 900_000, "max_attempts": 7, "backoff": 5, "unique_key": "u",
-    "tags": ["é"], "lifo": True, "stall_timeout": 800_000, "keep_completed_count": 5, "group_id": "g",
+    "priority": 3, "ttl": 3_000_000, "timeout": 900_000, "max_attempts": 7, "backoff": 5,
+    "tags": ["é"], "lifo": True, "stall_timeout": 800_000, "keep_completed_count": 5,
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def test_state_counts_payloads_options_and_leases_survive(
             rich = wire.ok("PUSH", queue=queue, data={"rich": "\n"}, **OPTIONS)["id"]
             held.append(wire.ok("PULL", queue=queue, timeout=0)["job"])
             assert held[-1]["id"] == rich
-            wire.ok("PUSH", queue=queue, data="tail", **(OPTIONS | {"unique_key": "w"}))
+            wire.ok("PUSH", queue=queue, data="tail", **OPTIONS)
             wire.ok("PUSH", queue=queue, data="keyed", idempotency_key="k", priority=-9)
             ids += [dead, done, retried, *plain, delayed, rich]
     wire_ids = {job["id"]: job for job in held if job["data"] not in ({"n": n} for n in range(30))}
