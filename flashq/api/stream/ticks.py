@@ -1,8 +1,8 @@
 """The tick: everything that arrived is applied, committed once, and answered with one write a connection.
 
 A tick begins with the first bytes that arrive and ends when the loop has no more of them: then `run` is called. While
-only one connection at a time has anything to say, that turn of the loop is saved and the tick ends at once (one
-connection, one request at a time: 38 instead of 46 us); every now and then it does not, to see if that still holds.
+only one connection at a time has anything to say, that turn of the loop (one more poll) is saved and the tick
+ends at once; every now and then it does not, to see if that still holds.
 """
 
 import asyncio
