@@ -35,7 +35,7 @@ from flashq.transport.envelope import (
 from flashq.transport.incoming import Caller, Incoming
 from flashq.transport.outbox import Item
 from flashq.transport.peer import MESSAGES_MAX
-from flashq.transport.sockets import ZmqContext, ZmqSocket, descriptor, readable, receive, send
+from flashq.transport.sockets import NOBLOCK, POLLIN, ZmqContext, ZmqSocket, descriptor, events, receive, send
 
 DRAIN_BYTES_MAX: Final = 8 << 20
 """So many request bytes are taken at a time, then the loop turns and the tick has its turn."""
@@ -128,7 +128,7 @@ class Answering:
             if caller.outbox.items or caller.owes_credit():
                 caller.outbox.seal(self._epoch, caller.epoch, caller.tell_taken())
             self._push(caller)
-        if readable(self._socket):
+        if events(self._socket) & POLLIN:
             self._loop.call_soon(self._drain)
 
     # Sending
@@ -164,7 +164,7 @@ class Answering:
             self._push(caller)
             if caller.owes_credit():
                 self._touch_once(caller)
-        if readable(self._socket):
+        if events(self._socket) & POLLIN:
             self._loop.call_soon(self._drain)
 
     def _touch_once(self, caller: Caller) -> None:
@@ -191,7 +191,7 @@ class Answering:
             if self._socket.closed:
                 return
             try:
-                identity = self._socket.recv(zmq.NOBLOCK)
+                identity = self._socket.recv(NOBLOCK)
             except zmq.Again:
                 return
             data, parts = receive(self._socket)
@@ -204,7 +204,7 @@ class Answering:
         self._loop.call_soon(self._drain)
 
     def _more(self) -> bool:
-        return not self._socket.closed and readable(self._socket)
+        return not self._socket.closed and bool(events(self._socket) & POLLIN)
 
     def _read(self, identity: bytes, data: bytes, parts: list[bytes]) -> None:
         caller = self._callers.get(identity)

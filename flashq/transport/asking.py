@@ -37,7 +37,7 @@ from flashq.transport.envelope import (
 )
 from flashq.transport.outbox import sized
 from flashq.transport.peer import NONE_UNSENT, OnFail, OnReply, Peer, Pending, Stage
-from flashq.transport.sockets import ZmqContext, descriptor, events, readable, receive, send
+from flashq.transport.sockets import NOBLOCK, POLLIN, POLLOUT, ZmqContext, descriptor, events, receive, send
 
 OVERDRAFT_BYTES_MAX: Final = 32 << 20
 """How far past its credit a peer can be asked by those who do not look at `writable`."""
@@ -241,8 +241,8 @@ class Asking:
 
     def _connection_broke(self, peer: Peer) -> bool:
         broke = False
-        while peer.monitor is not None and readable(peer.monitor):
-            peer.monitor.recv_multipart(zmq.NOBLOCK)
+        while peer.monitor is not None and events(peer.monitor) & POLLIN:
+            peer.monitor.recv_multipart(NOBLOCK)
             broke = True
         return broke
 
@@ -275,7 +275,7 @@ class Asking:
     def _look_again(self, peer: Peer) -> None:
         """Sending may have swallowed the edge that tells of a message, or of room for what had none a moment ago."""
         assert peer.socket is not None
-        wanted = zmq.POLLIN | zmq.POLLOUT if peer.waits_for_room() else zmq.POLLIN
+        wanted = POLLIN | POLLOUT if peer.waits_for_room() else POLLIN
         if events(peer.socket) & wanted:
             self._loop.call_soon(self._drain, peer)
 
@@ -294,7 +294,7 @@ class Asking:
             self._read(peer, data, parts)
             if peer.socket is not socket:
                 return
-            if not readable(socket):
+            if not (events(socket) & POLLIN):
                 break
         else:
             self._loop.call_soon(self._drain, peer)

@@ -1,4 +1,9 @@
-"""The few things we do with a ZeroMQ socket, never blocking."""
+"""The few things we do with a ZeroMQ socket, never blocking.
+
+Flags are plain integers here: with the library's enums a round trip takes 15 us more.
+"""
+
+from typing import Final
 
 import zmq
 
@@ -6,6 +11,14 @@ from flashq.transport.outbox import Message
 
 ZmqSocket = zmq.Socket[bytes]
 ZmqContext = zmq.Context[ZmqSocket]
+
+POLLIN: Final = int(zmq.POLLIN)
+POLLOUT: Final = int(zmq.POLLOUT)
+NOBLOCK: Final = int(zmq.NOBLOCK)
+_MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
+_EVENTS: Final = int(zmq.EVENTS)
+_RCVMORE: Final = int(zmq.RCVMORE)
+_NO_PARTS: Final = b"\0\0"
 
 
 def descriptor(socket: ZmqSocket) -> int:
@@ -15,21 +28,16 @@ def descriptor(socket: ZmqSocket) -> int:
 
 def events(socket: ZmqSocket) -> int:
     """POLLIN, POLLOUT or both. Also takes note of what the descriptor was telling. 2 us."""
-    return int(socket.getsockopt(zmq.EVENTS))
-
-
-def readable(socket: ZmqSocket) -> bool:
-    """Whether a message is there; see `events`."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    return socket.get(_EVENTS)  # type: ignore[return-value]  # an int for this option
 
 
 def receive(socket: ZmqSocket) -> tuple[bytes, list[bytes]]:
     """One message of a peer: its batch, and the bodies apart. Raises zmq.Again if there is none."""
-    data = socket.recv(zmq.NOBLOCK)
-    parts = []
-    if data[2:4] != b"\0\0":
-        while socket.getsockopt(zmq.RCVMORE):
-            parts.append(socket.recv(zmq.NOBLOCK))
+    data = socket.recv(NOBLOCK)
+    parts: list[bytes] = []
+    if data[2:4] != _NO_PARTS:
+        while socket.getsockopt(_RCVMORE):
+            parts.append(socket.recv(NOBLOCK))
     return data, parts
 
 
@@ -42,7 +50,7 @@ def send(socket: ZmqSocket, message: Message) -> bool:
     last = len(message) - 1
     for index, part in enumerate(message):
         try:
-            socket.send(part, zmq.NOBLOCK | zmq.SNDMORE if index < last else zmq.NOBLOCK)
+            socket.send(part, _MORE if index < last else NOBLOCK)
         except zmq.Again:
             if index == 0:
                 return False
