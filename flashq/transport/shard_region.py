@@ -98,10 +98,10 @@ class ShardWriter:
 
     def _reserve(self, index: int) -> bool:
         """Make sure the file system has the pages of record `index`: a store into a hole of a full one is SIGBUS."""
-        if index < self._reserved:
-            return True
         if index >= self._records:
             return False
+        if index < self._reserved:
+            return True
         start = self._region_at + index * RECORD_BYTES // PAGE * PAGE
         try:
             os.posix_fallocate(self._fd, start, min(CHUNK_BYTES, self._region_end - start))
