@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable
 from errno import EHOSTUNREACH
 from pathlib import Path
@@ -26,6 +25,7 @@ from flashq.transport.envelope import (
     REQUEST_ITEM,
     TIMED_OUT_UNSENT,
     UNAVAILABLE,
+    UNREADABLE,
     WELCOME,
     WELCOME_ITEM,
     Notice,
@@ -221,7 +221,7 @@ class Answering:
                 else:
                     at = self._read_hello(caller, reader, at)
             reader.ends(at)
-        except (Unread, IndexError, struct.error) as error:
+        except UNREADABLE as error:
             self._report(f"A message of {caller.name or identity!r} cannot be read", error)
         if caller.owes_credit():
             self._touch_once(caller)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -28,6 +27,7 @@ from flashq.transport.envelope import (
     TIMED_OUT,
     TIMED_OUT_UNSENT,
     UNAVAILABLE,
+    UNREADABLE,
     WELCOME,
     WELCOME_ITEM,
     Failure,
@@ -333,7 +333,7 @@ class Asking:
                 else:
                     at = self._read_control(peer, reader, at)
             reader.ends(at)
-        except (Unread, IndexError, struct.error) as error:
+        except UNREADABLE as error:
             self._report(f"A message of {peer.name} cannot be read", error)
             return
         if peer.acknowledge(reader.taken):

@@ -10,6 +10,7 @@ are forked from one image, and one of another version is refused with a clear te
 
 from enum import IntEnum
 from struct import Struct
+from struct import error as struct_error
 from typing import Final
 
 from flashq.errors import MalformedFrame
@@ -91,6 +92,10 @@ CAUSES: Final = (UNAVAILABLE, TIMED_OUT_UNSENT, FAULTY)
 
 class Unread(MalformedFrame):
     """A message of a peer that this version cannot read."""
+
+
+UNREADABLE: Final = (Unread, IndexError, struct_error, UnicodeDecodeError)
+"""All that reading a message may raise."""
 
 
 class Reader:

@@ -73,20 +73,24 @@ class Exchange:
         self._reported_gone: dict[str, int] = {}
         self._context: ZmqContext = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
-        self._answering = Answering(
-            name,
-            run,
-            epoch=epoch,
-            loop=loop,
-            context=self._context,
-            body_bytes_max=body_bytes_max,
-            schedule=self._schedule,
-            report=self._report,
-            on_greeted=self._greeted,
-            on_request=on_request,
-            on_notice=on_notice or self._stray_notice,
-            on_undelivered=on_undelivered or self._stray_reply,
-        )
+        try:
+            self._answering = Answering(
+                name,
+                run,
+                epoch=epoch,
+                loop=loop,
+                context=self._context,
+                body_bytes_max=body_bytes_max,
+                schedule=self._schedule,
+                report=self._report,
+                on_greeted=self._greeted,
+                on_request=on_request,
+                on_notice=on_notice or self._stray_notice,
+                on_undelivered=on_undelivered or self._stray_reply,
+            )
+        except BaseException:
+            self._context.destroy(linger=0)
+            raise
         self._asking = Asking(
             name,
             run,
@@ -124,7 +128,10 @@ class Exchange:
         which = self._epochs.get(name) if epoch is None else epoch
         if which is not None and self._reported_gone.get(name, -1) < which:
             self._reported_gone[name] = which
-            self._on_peer_gone(name, which)
+            try:
+                self._on_peer_gone(name, which)
+            except Exception as error:
+                self._report(f"Taking note of the end of {name} failed", error)
 
     async def stop(self) -> None:
         """Send what can be sent, fail what is pending, close. A second call does nothing."""
