@@ -5,7 +5,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markdown import Markdown
 
+from loadtest import crash as campaigns
 from loadtest import speed
 from loadtest.rows import DURABILITIES
 
@@ -51,4 +53,26 @@ def measure(
         spike_s=spike_seconds,
     )
     if not speed.run(plan, console):
+        raise typer.Exit(1)
+
+
+@app.command()
+def crash(
+    kills: Annotated[int, typer.Option(min=1, help="How many of each kind: a shard, the router, everything.")] = 100,
+    durability: Annotated[str, typer.Option(help="commit or fsync.")] = "fsync",
+    shards: Annotated[int, typer.Option(min=1, help="Shards of the cluster.")] = 2,
+    out: Annotated[Path, typer.Option(help="Results go to this name with .json and .md.")] = Path("crash"),
+    docs: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Put the table into this document, too.")
+    ] = None,
+) -> None:
+    """Kill -9 under load, again and again, and check that nothing acknowledged is lost or comes twice."""
+    _names(durability, ("commit", "fsync"), "--durability")
+    with console.status("starting") as status:
+        report = campaigns.run(kills, durability, shards, status.update)
+    campaigns.write(report, out)
+    if docs is not None:
+        campaigns.put_into(docs, report)
+    console.print(Markdown(campaigns.markdown(report)))
+    if not report.good:
         raise typer.Exit(1)

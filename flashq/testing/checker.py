@@ -57,7 +57,7 @@ class Kind(StrEnum):
     ATTEMPTS = "attempts"
     """They went back, a failure was not counted, or there were more than allowed."""
     HALF = "refused, but happened"
-    """The client was told no, and the job came."""
+    """The client was told no, and the job came; or a part of a batch came, and the rest did not."""
     COUNTS = "counts"
     """The server's counters differ from what there was."""
 
@@ -132,6 +132,7 @@ def _violations(facts: Facts, rules: Rules) -> Iterator[Violation]:
         yield from _completion(job)
         yield from _leases(job, facts, rules)
         yield from _attempts(job)
+    yield from _batches(facts, owners)
     yield from _doomed(facts, owners, rules)
     yield from _counts(facts, owners)
 
@@ -181,6 +182,16 @@ def _push(facts: Facts, key: str, attempts: list[Attempt], ids: set[int]) -> Ite
         job = facts.jobs[job_id]
         if job.deliveries and not any(ack.fate is not Fate.REFUSED for ack in job.acks):
             yield Violation(Kind.VANISHED, f"{key}, job {job_id}, was delivered, never completed, and is gone")
+
+
+def _batches(facts: Facts, owners: dict[str, set[int]]) -> Iterator[Violation]:
+    """A batch whose answer was lost happened as a whole, or not at all."""
+    batches = {id(attempt.push): attempt.push for attempts in facts.attempts.values() for attempt in attempts}
+    for push in batches.values():
+        came = sum(bool(owners.get(key)) for key in push.keys)
+        # A doomed job may have died before anybody who lived saw it.
+        if 0 < came < len(push.keys) and not push.doomed:
+            yield Violation(Kind.HALF, f"{came} of the {len(push.keys)} jobs of {push.by}'s push {push.op} came")
 
 
 # -- leases

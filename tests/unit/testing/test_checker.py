@@ -187,6 +187,17 @@ def test_push_refused_because_its_shard_died_may_come(story: Story) -> None:
     assert story.verdict().good
 
 
+@pytest.mark.parametrize(("came", "violations"), [((), {}), (("a",), {Kind.HALF: 1}), (("a", "b"), {})])
+def test_batch_without_an_answer_happens_as_a_whole_or_not(
+    story: Story, came: tuple[str, ...], violations: dict[Kind, int]
+) -> None:
+    story.events += [Push(0, "p", 99, "q", ["a", "b"]), Unknown(1, "p", 99, "connection reset")]
+    for job_id, key in enumerate(came, 1):
+        story.pull(key, job_id, 10 + job_id, at=5)
+        story.ack(job_id, 10 + job_id, at=6)
+    assert story.violations() == violations
+
+
 def test_delivery_after_an_acknowledged_ack_is_seen(story: Story) -> None:
     story.push("a", 1)
     story.pull("a", 1, 10, at=5)
