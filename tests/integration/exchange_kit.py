@@ -10,6 +10,7 @@ from typing import Any, Final
 from flashq.transport.envelope import Failure
 from flashq.transport.exchange import Exchange
 from flashq.transport.incoming import Incoming
+from flashq.transport.peer import Stage
 
 PATIENCE_S: Final = 10.0
 
@@ -77,6 +78,11 @@ class Station:
             **given,
         )
         return asked
+
+    async def hears_the_end_of(self, peer: str) -> None:
+        """Wait until the end of the connection to a peer has been noticed: what is asked from then on waits."""
+        asking = self.exchange._asking
+        await until(lambda: asking._peers[peer].stage is not Stage.GREETED, f"the end of {peer}")
 
     async def talk(self, peer: str, frame: bytes = b"hello") -> bytes:
         """Ask and wait for the reply."""

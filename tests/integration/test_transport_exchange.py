@@ -252,9 +252,11 @@ def test_successor_is_found_on_the_same_path(run: Run, run_folder: Path) -> None
             a, first = kit.start("a"), kit.start("b", epoch=1)
             await a.talk("b", b"first")
             await first.exchange.stop()
+            await a.hears_the_end_of("b")
             waiting = a.ask("b", b"between", within_ms=60_000)
             second = kit.start("b", epoch=2)
-            await until(waiting.ended, "an end")
+            await until(waiting.ended, "the reply")
+            assert waiting.replies == [b"between"]
             assert await a.talk("b", b"second") == b"second"
             assert a.gone == [("b", 1)]
             assert b"first" not in [seen.frame for seen in second.requests]
@@ -306,6 +308,7 @@ def test_late_word_of_a_death_leaves_the_successor_alone(run: Run, run_folder: P
             a, first = kit.start("a"), kit.start("b", epoch=1)
             await a.talk("b")
             await first.exchange.stop()
+            await a.hears_the_end_of("b")
             second = kit.start("b", epoch=2, holds=True)
             asked = a.ask("b", within_ms=60_000)
             await until(lambda: second.requests, "the request")
@@ -349,7 +352,7 @@ def test_reply_to_a_process_that_vanished_comes_back(run: Run, run_folder: Path)
             await a.exchange.stop()
             last = b.requests.pop()
             # Until the end of the connection is noticed, replies are lost with it: whoever was to read them died.
-            await until(lambda: b.requests.pop().reply(b"jobs") and b.undelivered, "a reply to come back")
+            await until(lambda: b.undelivered or not b.requests.pop().reply(b"jobs"), "a reply to come back")
             assert set(b.undelivered) == {("a", b"jobs")}
             assert not last.reply(b"more")
 
