@@ -48,28 +48,25 @@ class Bench:
 
     def fill(self, count: int) -> None:
         """Push at least so many jobs, in batches."""
-        line = self.line()
-        for _ in range(-(-count // FILL)):
-            [batch] = self.batches(1)
-            self.booked(line.ask(batch, self.dialect.lines_a_push_batch), FILL)
-        line.close()
+        with self.line() as line:
+            for _ in range(-(-count // FILL)):
+                [batch] = self.batches(1)
+                self.booked(line.ask(batch, self.dialect.lines_a_push_batch), FILL)
 
     def drain(self) -> None:
         """Take and finish all that waits. Raises WrongJobsError unless each job comes once, in its turn."""
-        line = self.line()
-        self._drain_to(0, line)
-        self.ledger.empty()
-        extra = self._take(line, 0)
-        line.close()
+        with self.line() as line:
+            self._drain_to(0, line)
+            self.ledger.empty()
+            extra = self._take(line, 0)
         if extra:
             raise WrongJobsError(f"{len(extra)} jobs came that nobody pushed, the first is {extra[0]}")
 
     def level(self, depth: int) -> None:
         """Fill or drain the queue so that it is `depth` deep, or a batch less."""
         self.fill(max(depth - len(self.ledger), 0))
-        line = self.line()
-        self._drain_to(depth, line)
-        line.close()
+        with self.line() as line:
+            self._drain_to(depth, line)
 
     def _drain_to(self, depth: int, line: Line) -> None:
         while len(self.ledger) > depth:

@@ -6,7 +6,8 @@ receive, count line ends, and note times.
 
 import socket
 from dataclasses import dataclass
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 RECEIVE_BYTES: Final = 1 << 20
 SILENCE_S: Final = 30.0
@@ -88,3 +89,9 @@ class Line:
 
     def close(self) -> None:
         self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
