@@ -106,7 +106,7 @@ def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
 
 
 def expire(engine: Engine, job: Job) -> None:
-    """A job's ttl has passed: unless a worker has it or had it, it is dropped."""
+    """A job's ttl has passed and no worker ever had it (that would have disarmed the timer): it is dropped."""
     job.timer = None
     page, i = job.queue.slot.find(job.seq)
     if page is None or page.jobs[i] is not job or job.state in (State.ACTIVE, State.COMPLETED, State.FAILED):

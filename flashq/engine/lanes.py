@@ -110,6 +110,8 @@ class Lane:
     def _pop_any(self, ready_at: Callable[[int], int]) -> int | None:
         if self.front:
             return self.front.pop()
+        if self.dead and self.due:
+            self._skip_dead()
         fifo, head = self.fifo, self.head
         if self.due:
             moment, seq = self.due[0]
@@ -121,6 +123,17 @@ class Lane:
         seq = fifo[head]
         self.advance(1)
         return seq
+
+    def _skip_dead(self) -> None:
+        """Let the head of `fifo` be alive: a dead entry tells nothing of when those behind it became ready."""
+        dead = self.dead
+        while self.head < len(self.fifo) and (times := dead.get(self.fifo[self.head])) is not None:
+            if times == 1:
+                del dead[self.fifo[self.head]]
+            else:
+                dead[self.fifo[self.head]] = times - 1
+            self.dead_count -= 1
+            self.advance(1)
 
     def put_back(self, seq: int) -> None:
         """A job that was just popped was not wanted after all: it is first again."""
@@ -148,7 +161,7 @@ class Lane:
 
         # In the order in which they would have surfaced: of several entries of one job the earlier are the dead ones.
         self.front = [seq for seq in reversed(self.front) if lives(seq)][::-1]
-        self.due = deque(pair for pair in self.due if lives(pair[1]))
         self.fifo = array("q", filter(lives, self.fifo[self.head :]))
         self.head = 0
+        self.due = deque(pair for pair in self.due if lives(pair[1]))
         self.dead_count = sum(dead.values())

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flashq.engine import events
+from flashq.engine.endings import disarm
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Lease
@@ -206,8 +207,13 @@ def _fitting(payloads: list[bytes], room: int) -> tuple[int, int]:
 
 
 def lend(engine: Engine, page: Page, i: int, job: Job, token: int, soft_ms: int, gid: int) -> Lease:
-    """A record becomes active, under a lease of its own: its `timeout` is a hard deadline beside the soft one."""
+    """A record becomes active, under a lease of its own: its `timeout` is a hard deadline beside the soft one.
+
+    Its `ttl` has done its work, which is to drop what nobody came for.
+    """
     now = engine.now_ms
+    if job.timer is not None:
+        disarm(engine, job)
     job.state = State.ACTIVE
     job.started_at = job.last_heartbeat = now
     job.token = token
@@ -265,6 +271,11 @@ def end_wait(engine: Engine, waiter: Waiter) -> None:
     """It waits no longer. Its place in the queue is skipped when it comes up."""
     waiter.live = 0
     engine.wait_lines.ended(waiter)
+    _withdraw(engine, waiter)
+
+
+def _withdraw(engine: Engine, waiter: Waiter) -> None:
+    """Forget a wait that has ended; the line of its queue is rebuilt when more than half of it is dead."""
     mine = engine.waits_of.get(waiter.gid)
     if mine is not None:
         mine.pop(waiter, None)
@@ -283,10 +294,5 @@ def give_up_waits(engine: Engine, mono_ms: int) -> None:
     """Pulls whose timeout has come get nothing."""
     for waiter in engine.wait_lines.expired(mono_ms):
         waiter.live = 0
-        mine = engine.waits_of.get(waiter.gid)
-        if mine is not None:
-            mine.pop(waiter, None)
-            if not mine:
-                del engine.waits_of[waiter.gid]
-        waiter.queue.waiters_dead += 1
+        _withdraw(engine, waiter)
         engine.woken.append((waiter, None))

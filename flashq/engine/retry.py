@@ -205,7 +205,8 @@ def find_active(engine: Engine, job_id: int, token: int | None) -> tuple[Page, i
 
 def shown_again(engine: Engine, job: Job) -> None:
     """A worker that was thought lost shows its token in time: the crash does not count."""
-    if job.crash_token and job.crash_token == job.token:
+    in_time = engine.now_ms - job.run_at <= engine.limits.reconnect_grace_ms  # it came back to its queue at `run_at`
+    if in_time and job.crash_token and job.crash_token == job.token:
         engine.record(events.Uncrashed(job.id), promise=False)
         uncrash(job)
 

@@ -1,0 +1,328 @@
+"""An engine and its clocks in a test's hand: commands as the doors give them, time as the loop moves it, and replay.
+
+Every command is a tick of its own: it ends with a record, which goes to `journal` (one in memory, if none is given).
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from flashq.engine import control, retry
+from flashq.engine.ack import ack, ack_batch
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import Job, State
+from flashq.engine.leases import Done, Lease
+from flashq.engine.pages import Page
+from flashq.engine.pull import Delivery, Part, deliver, give_up_waits, serve, wait
+from flashq.engine.push import push_jobs, push_plain, push_plain_batch
+from flashq.engine.queues import Queue
+from flashq.engine.replay import Replayer
+from flashq.engine.settings import Defaults, Limits
+from flashq.errors import FlashqError
+from flashq.protocol.codec import payload_of
+from flashq.protocol.commands import FULL, JobOptions
+from flashq.storage.contract import Journal, Record
+from flashq.storage.memory import MemoryJournal
+
+Spec = dict[str, Any]
+"""A job as JSON has it: `data` and options."""
+_ENCODERS: Final = (msgspec.json.encode, msgspec.msgpack.encode)
+
+
+class Given(NamedTuple):
+    """What one pull got."""
+
+    token: int
+    ids: list[int]
+    payloads: list[Any]
+    """Decoded."""
+
+
+class Ticket:
+    """Where the answer to a waiting pull goes."""
+
+    def __init__(self) -> None:
+        self.willing = True
+
+    def takes_jobs(self) -> bool:
+        return self.willing
+
+
+class EngineKit:
+    """One engine, driven by hand."""
+
+    def __init__(
+        self, *, epoch: int = 1, limits: Limits | None = None, journal: Journal | None = None, boot: str = "boot-1",
+        now_ms: int = 1_000_000, mono_ms: int = 5_000,
+    ) -> None:  # fmt: skip
+        self.limits = limits or Limits()
+        self.boot = boot
+        self.now_ms, self.mono_ms = now_ms, mono_ms
+        self.memory = MemoryJournal(epoch=epoch, boot=boot, keep=True)
+        self.journal: Journal = journal or self.memory
+        self.engine = Engine(epoch=epoch, limits=self.limits)
+        self.woken: list[tuple[Ticket, Given | None]] = []
+        """Answers to waiting pulls that nobody has fetched yet."""
+
+    def start(self) -> None:
+        """Replay what the journal holds, then serve, as a shard does."""
+        replayer = Replayer(self.engine)
+        for record in self.journal.replay():
+            replayer.apply(record.at_ms, record.mono_ms, record.boot, record.events)
+        replayer.finish(self.boot, self.mono_ms, clean=self.journal.recovery.clean)
+        self._begin()
+        self.engine.adopt_defaults(Defaults())
+        retry.start_grace(self.engine)
+        self.commit()
+
+    def _begin(self) -> Engine:
+        self.engine.begin(self.now_ms, self.mono_ms)
+        return self.engine
+
+    def commit(self) -> None:
+        """End the tick. What the journal raises stays unanswered."""
+        engine = self.engine
+        self.woken += [(w.ticket, given(d) if d is not None else None) for w, d in engine.woken]
+        engine.woken.clear()
+        if engine.events:
+            events, promise, sync = engine.taken()
+            self.journal.append(events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync)
+
+    def fetch_woken(self) -> list[tuple[Ticket, Given | None]]:
+        """Answers to waiting pulls, in order; each is given out once."""
+        out, self.woken = self.woken, []
+        return out
+
+    # -- commands
+
+    def push(self, queue: str, *specs: Spec, codec: int = 0) -> list[int]:
+        """PUSH or PUSHB; the ids."""
+        engine = self._begin()
+        frame, entries, payloads = decoded(queue, specs, codec)
+        line = engine.queue(queue)
+        if any(len(spec) > 1 for spec in specs):
+            ids = push_jobs(engine, line, codec, list(zip(entries, payloads, strict=True)), frame)
+        elif len(specs) == 1:
+            ids = [push_plain(engine, line, codec, payloads[0], frame)]
+        else:
+            ids = [i for run in push_plain_batch(engine, line, codec, payloads, frame) for i in run]
+        self.commit()
+        return ids
+
+    def pull(self, queue: str, count: int = 1, *, lease_ms: int | None = None, gid: int = 0) -> Given | None:
+        """PULL or PULLB that does not wait. `gid` not 0: tied to that connection."""
+        engine = self._begin()
+        delivery = deliver(engine, engine.queue(queue), count, lease_ms=lease_ms, gid=gid)
+        got = given(delivery) if delivery is not None else None
+        self.commit()
+        return got
+
+    def wait(self, queue: str, count: int, timeout_ms: int, *, gid: int, tied: bool) -> Ticket:
+        """A pull that found nothing waits its turn."""
+        engine = self._begin()
+        ticket = Ticket()
+        wait(engine, engine.queue(queue), gid, ticket, count, timeout_ms, None, tied)
+        return ticket
+
+    def takes_jobs_again(self, queue: str) -> None:
+        """The output of waiting clients is not backed up any more."""
+        engine = self._begin()
+        serve(engine, engine.queue(queue))
+        self.commit()
+
+    def ack(self, job_id: int, token: int | None = None, result: bytes | None = None) -> None:
+        """ACK. Raises what it raises."""
+        ack(self._begin(), job_id, token, result, 0)
+        self.commit()
+
+    def ack_batch(self, ids: list[int], tokens: Sequence[int | None] | None = None) -> dict[int, FlashqError]:
+        """ACKB; what was refused, by index."""
+        refused = ack_batch(self._begin(), ids, tokens, None, 0)
+        self.commit()
+        return dict(refused)
+
+    def fail(self, job_id: int, token: int | None = None, error: str = "no") -> None:
+        """FAIL. Raises what it raises."""
+        retry.fail(self._begin(), job_id, token, error)
+        self.commit()
+
+    def heartbeat(self, job_id: int, token: int | None = None, gid: int = 0) -> None:
+        """HEARTBEAT. Raises what it raises; a crash that is taken back is recorded all the same."""
+        try:
+            retry.heartbeat(self._begin(), job_id, token, gid)
+        finally:
+            self.commit()
+
+    def pause(self, queue: str) -> None:
+        control.pause(self._begin(), queue)
+        self.commit()
+
+    def resume(self, queue: str) -> None:
+        control.resume(self._begin(), queue)
+        self.commit()
+
+    def connection_gone(self, gid: int) -> None:
+        retry.connection_gone(self._begin(), gid)
+        self.commit()
+
+    def advance(self, ms: int) -> None:
+        """Time moves on, and all that is due by then happens, as in flashq/shard/loop.py."""
+        self.now_ms += ms
+        self.mono_ms += ms
+        engine = self._begin()
+        give_up_waits(engine, engine.mono_ms)
+        retry.end_leases(engine, engine.mono_ms)
+        for timers, now in ((engine.mono_timers, engine.mono_ms), (engine.timers, engine.now_ms)):
+            for action, argument in timers.due(now, 1 << 30):
+                action(engine, argument)
+        for moments in (engine.lease_lines, engine.wait_lines, engine.mono_timers, engine.timers):
+            moments.recount()
+        self.commit()
+
+    # -- replay
+
+    def replayed(self) -> Engine:
+        """A new engine that has read all records so far (of the journal in memory), at the time that it is."""
+        return replayed(self.memory.kept, self.limits, self.engine.epoch, self.boot, self.now_ms, self.mono_ms)
+
+
+def replayed(
+    records: Iterable[Record], limits: Limits, epoch: int, boot: str, now_ms: int, mono_ms: int
+) -> Engine:  # fmt: skip
+    """What an engine is after these records."""
+    engine = Engine(epoch=epoch, limits=limits)
+    replayer = Replayer(engine)
+    for record in records:
+        replayer.apply(record.at_ms, record.mono_ms, record.boot, record.events)
+    replayer.finish(boot, mono_ms, clean=True)
+    engine.begin(now_ms, mono_ms)
+    return engine
+
+
+def decoded(queue: str, specs: Sequence[Spec], codec: int) -> tuple[bytes, list[JobOptions], list[bytes]]:
+    """A frame, and what a door makes of it: options and payloads."""
+    body: Spec = {"cmd": "PUSH", "queue": queue, **specs[0]}
+    if len(specs) > 1:
+        body = {"cmd": "PUSHB", "queue": queue, "jobs": list(specs)}
+    frame = _ENCODERS[codec](body)
+    command = FULL[codec](frame)  # type: ignore[index]
+    entries = list(command.jobs) if len(specs) > 1 else [command]
+    return frame, entries, [payload_of(e.data, codec) for e in entries]
+
+
+def given(delivery: Delivery) -> Given:
+    """A delivery as a worker sees it."""
+    ids: list[int] = []
+    payloads: list[Any] = []
+    for part in delivery.parts:
+        if isinstance(part, Part):
+            ids += part.ids
+            payloads += [value_of(payload, part.codec) for payload in part.payloads]
+        else:
+            ids.append(part.id)
+            payloads.append(value_of(part.data, part.codec))
+    assert len(ids) == delivery.jobs
+    return Given(delivery.token, ids, payloads)
+
+
+def value_of(payload: bytes, codec: int) -> Any:
+    return msgspec.msgpack.decode(payload) if codec else msgspec.json.decode(payload)
+
+
+# -- what an engine holds, as plain values
+
+
+def job_facts(engine: Engine, page: Page, i: int) -> dict[str, Any]:
+    """All that counts of one job. A delayed job that is due is as good as waiting."""
+    job, mark = page.jobs[i], page.leases[i] if page.leases is not None else None
+    facts: dict[str, Any] = {"data": job, "created_at": page.created_at(i), "queue": page.queue.name}
+    state = State.WAITING
+    if isinstance(job, Job):
+        state = job.state
+        names = ("data", "attempts", "max_attempts", "backoff", "ttl", "timeout", "run_at", "crashes", "stalls",
+                 "token", "crash_token", "error", "failures", "priority", "created_at", "died_at")  # fmt: skip
+        facts.update({name: getattr(job, name) for name in names})
+        facts["timer"] = job.timer is not None
+        if state is State.DELAYED and job.run_at <= engine.now_ms:
+            state = State.WAITING
+    if isinstance(mark, Lease):
+        state = State.ACTIVE
+        facts["lease"] = (mark.token, mark.deadline, mark.hard_at, mark.soft_ms, mark.started_at, bool(mark.gid))
+    elif isinstance(mark, Done):
+        state = State.COMPLETED
+        facts["done"] = (mark.completed_at, mark.started_at, mark.token, mark.result)
+    facts["state"] = state
+    return facts
+
+
+def all_jobs(engine: Engine) -> dict[int, dict[str, Any]]:
+    """The facts of every job that is kept, by id."""
+    return {
+        slot.id_of(page.base + i): job_facts(engine, page, i)
+        for slot in engine.slots.values()
+        for page in slot.pages.values()
+        for i, job in enumerate(page.jobs)
+        if job is not None
+    }
+
+
+def queue_facts(queue: Queue) -> dict[str, Any]:
+    """Counts of a queue, what is kept and what is dead, in order."""
+    kept = [queue.slot.id_of(k.page.base + i) for k in queue.kept for i in range(k.start, k.stop)]
+    return {
+        "queued": queue.waiting + queue.delayed, "active": queue.active, "completed": queue.completed,
+        "dead": list(queue.dead), "dead_count": queue.dead_count, "kept": kept, "paused": queue.paused,
+        "totals": (queue.pushed_total, queue.completed_total, queue.failed_total),
+    }  # fmt: skip
+
+
+def engine_facts(engine: Engine) -> dict[str, Any]:
+    """All that a restart has to bring back."""
+    totals = engine.totals
+    names = ("pushed", "completed", "failed", "retried", "active", "dead", "completed_now", "latency_ms",
+             "latency_count")  # fmt: skip
+    idle = (0, 0, 0)
+    return {
+        "jobs": all_jobs(engine),
+        "queues": {
+            n: f for n, q in engine.queues.items() if (f := queue_facts(q))["totals"] != idle or q.paused
+        },
+        "totals": {name: getattr(totals, name) for name in names} | {"queued": totals.waiting + totals.delayed},
+        "ended": {no: (slot.bad.runs(), slot.gone.runs()) for no, slot in engine.slots.items() if slot.next_page},
+        "reserved": {no: slot.reserved_page for no, slot in engine.slots.items() if slot.next_page},
+    }  # fmt: skip
+
+
+def check_counts(engine: Engine) -> None:
+    """Every count is what a full scan finds (I5), and leases' own counts are those of the places that name them."""
+    found: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in engine.queues}
+    held: dict[int, int] = {}
+    leases: dict[int, Lease] = {}
+    column = {State.ACTIVE: 1, State.COMPLETED: 2, State.FAILED: 3}
+    for slot in engine.slots.values():
+        for page in slot.pages.values():
+            assert page.live == sum(job is not None for job in page.jobs)
+            for i, job in enumerate(page.jobs):
+                if job is None:
+                    continue
+                found[page.queue.name][column.get(job_facts(engine, page, i)["state"], 0)] += 1
+                mark = page.leases[i] if page.leases is not None else None
+                if isinstance(mark, Lease):
+                    leases[id(mark)] = mark
+                    held[id(mark)] = held.get(id(mark), 0) + 1
+    for name, queue in engine.queues.items():
+        assert found[name] == [queue.waiting + queue.delayed, queue.active, queue.completed, queue.dead_count], name
+    assert all(leases[key].live == n for key, n in held.items())
+    assert {id(lease) for lease in engine.lease_lines.live_items()} == set(held)
+    t = engine.totals
+    sums = [sum(column) for column in zip(*found.values(), strict=True)] or [0, 0, 0, 0]
+    assert sums == [t.waiting + t.delayed, t.active, t.completed_now, t.dead]
+
+
+def drained(engine: Engine, name: str) -> list[int]:
+    """The ids of all ready jobs of a queue, in the order in which they are given out."""
+    out: list[int] = []
+    while (delivery := deliver(engine, engine.queue(name), 7)) is not None:
+        out += given(delivery).ids
+    return out
