@@ -156,6 +156,8 @@ class Life:
         elif held:
             assert lease is not None
             clients.leases[job_id] = token, lease.deadline
+            if lease.gid:  # also where the power took the release that followed the end of its connection
+                clients.tied[job_id] = lease.gid
         else:  # written without a sync: the power may take it
             del clients.leases[job_id]
             if self.token_of(job_id) != token and queries.state_of(self.kit.engine, job_id) != "completed":

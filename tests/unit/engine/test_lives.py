@@ -68,3 +68,17 @@ def test_restart_keeps_the_order_of_jobs_that_came_back_and_jobs_that_fell_due(k
     kit.advance(2_000)
     again = kit.replayed()
     assert drained(again, "mail") == drained(kit.engine, "mail") == [waiting, late, returned]
+
+
+def test_run_of_acks_keeps_no_more_than_is_asked_for_and_a_restart_the_same() -> None:
+    """A whole batch that is acked at once is bounded like single acks, the oldest out first."""
+    kit = EngineKit(limits=Limits(keep_completed_count=6))
+    kit.start()
+    ids = kit.push("mail", *({"data": k} for k in range(20)))
+    assert kit.pull("mail", 4) is not None
+    assert kit.pull("mail", 16) is not None
+    assert not kit.ack_batch(ids)
+    facts = engine_facts(kit.engine)
+    assert facts["queues"]["mail"]["kept"] == ids[-6:]
+    assert sorted(facts["jobs"]) == ids[-6:]
+    assert engine_facts(kit.replayed()) == facts
