@@ -92,6 +92,9 @@ class SegmentFolder:
                 self._spares.append((self._size(path), path))
             elif name.endswith(".new"):
                 self._files.remove(path)
+        # Its last owner may have been killed between a rename and the sync of this folder: a power cut would take a
+        # name back with all that was promised in it since.
+        self._files.sync_folder(self.path)
         self._spares.sort()
         return segments
 

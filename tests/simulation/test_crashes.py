@@ -59,10 +59,8 @@ class Clients:
 class Life:
     """One shard, one disk, and its clients."""
 
-    def __init__(self, seed: int, *, names_synced: bool = True) -> None:
-        """`names_synced`: a killed process leaves no name of a segment that is not on disk yet."""
+    def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        self.names_synced = names_synced
         self.disk = SimulatedDisk()
         self.clients = Clients()
         self.payload = self.epoch = 0
@@ -113,8 +111,6 @@ class Life:
             self.disk = self.disk.cut(self.random)
             self.mono = self.random.randrange(1, 1_000)
             self.boot = f"boot-{self.epoch}"
-        elif self.names_synced:
-            self.disk.sync_folder(f"{SHARD}/journal")
         self.disk.kill()
         pause = self.random.choice((0, 10, 700))
         self.now += pause
@@ -360,9 +356,9 @@ def code_of(act: Callable[[], object]) -> str:
     return "ok"
 
 
-def live(seed: int, *, names_synced: bool = True) -> int:
+def live(seed: int) -> int:
     """One seed; how many jobs were promised."""
-    life = Life(seed, names_synced=names_synced)
+    life = Life(seed)
     for _ in range(DEATHS_EACH):
         with suppress(Death):
             life.live(70)
@@ -384,11 +380,9 @@ def test_what_was_told_survives_any_death(block: int) -> None:
     assert promised > 2_000
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a segment made ahead is reused, its name never synced")
 def test_segment_made_ahead_by_a_killed_process_survives_the_power_cut_after_it() -> None:
     """Killed between a segment's rename and the sync of its folder: the next owner writes into it, and the power goes.
 
-    Opening a journal has to sync the folder before anything is built on the names in it. Until it does, the seeds above
-    sync them with each kill; when it does, this test passes, which is reported, and `names_synced` has to go.
+    Opening a journal has to sync the folder before anything is built on the names in it.
     """
-    live(56, names_synced=False)
+    live(56)
