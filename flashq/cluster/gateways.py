@@ -28,11 +28,11 @@ class RouterGateway:
         self._exchange = Exchange(
             ctx.name, ctx.run, epoch=ctx.incarnation, loop=loop, on_request=_nothing_to_ask, on_peer_gone=_noted
         )
-        forwarder = Forwarder(
+        self._forwarder = Forwarder(
             self._exchange, state.owner, deadline_ms=settings.request_deadline_ms, mono_ms=clock.mono_ms
         )
         dispatcher = RoutingDispatcher(
-            forwarder, owner_of=state.owner, totals=SharedTotals(state, settings.shards),
+            self._forwarder, owner_of=state.owner, totals=SharedTotals(state, settings.shards),
             authenticate=authenticator(settings.auth_tokens), max_batch=settings.max_batch,
         )  # fmt: skip
         self._gateway = StreamGateway(
@@ -55,6 +55,8 @@ class RouterGateway:
         """A peer came or went."""
         if isinstance(order, PeerGone):
             self._exchange.peer_gone(order.name, order.incarnation)
+        elif order.name.startswith("shard-"):
+            self._forwarder.announce(int(order.name.removeprefix("shard-")))
 
 
 def _nothing_to_ask(incoming: Incoming) -> None:

@@ -66,6 +66,8 @@ class Engine:
         """Wall clock: delays, ttl, retention."""
         self.mono_timers = Timers()
         """Monotonic clock: graces."""
+        self.in_grace: dict[int, list[Lease]] = {}
+        """Leases whose connection may have ended with a process, by its id, until it is known or the grace is over."""
         self.tied: dict[int, dict[Lease, None]] = {}
         """Leases that end with their connection, by its id."""
         self.waits_of: dict[int, dict[Waiter, None]] = {}

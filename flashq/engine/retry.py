@@ -265,11 +265,24 @@ def start_grace(engine: Engine) -> None:
 
 def start_grace_of(engine: Engine, gid: int) -> None:
     """A connection ended with the process that held it: what is tied to it may be claimed again for a while."""
-    if gid in engine.tied:
-        engine.mono_timers.add(engine.mono_ms + engine.limits.reconnect_grace_ms, grace_over, gid)
+    leases = engine.tied.get(gid)
+    if leases and gid not in engine.in_grace:
+        # Those leases and no others: a connection that lives in another process goes on under its id, with new ones.
+        held = engine.in_grace[gid] = list(leases)
+        engine.mono_timers.add(engine.mono_ms + engine.limits.reconnect_grace_ms, grace_over, (gid, held))
 
 
-def grace_over(engine: Engine, gid: int) -> None:
-    """Nobody came back for them: the jobs wait again, no attempt counted."""
-    for lease in list(engine.tied.get(gid, ())):
-        release(engine, lease, crash=False)
+def still_there(engine: Engine, gid: int) -> None:
+    """The connection lives, in a process that outlived ours: what is tied to it stays."""
+    engine.in_grace.pop(gid, None)
+
+
+def grace_over(engine: Engine, grace: tuple[int, list[Lease]]) -> None:
+    """Nobody came back for them: the jobs wait again, no attempt counted. Not if another grace has begun since."""
+    gid, held = grace
+    if engine.in_grace.get(gid) is not held:
+        return
+    del engine.in_grace[gid]
+    for lease in held:
+        if lease.gid == gid:
+            release(engine, lease, crash=False)

@@ -14,7 +14,7 @@ from flashq.config import Settings
 from flashq.engine.engine import Engine
 from flashq.engine.pages import PAGE_BITS
 from flashq.engine.replay import Replayer
-from flashq.engine.retry import connection_gone, start_grace
+from flashq.engine.retry import connection_gone, start_grace, still_there
 from flashq.engine.settings import Defaults, Limits
 from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
 from flashq.protocol.slots import SLOTS
@@ -29,7 +29,7 @@ from flashq.storage.memory import MemoryJournal
 from flashq.transport.child import EXIT_REFUSED, EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.envelope import Notice
 from flashq.transport.exchange import Exchange
-from flashq.transport.forwarding import INPUT_ENDED, Forwarder, RemoteLink, RemoteReplies
+from flashq.transport.forwarding import INPUT_ENDED, STILL_THERE, Forwarder, RemoteLink, RemoteReplies
 from flashq.transport.handover import Handed, HandoverReceiver
 from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
@@ -224,6 +224,8 @@ class Shard:
         if not ticks.is_open:
             ticks.begin()
         self._gauges.forwarded_in += 1
+        if self.engine.in_grace:
+            still_there(self.engine, incoming.gid)
         self._remote.setdefault(incoming.peer, set()).add(incoming.gid)
         self.dispatcher.submit(RemoteLink(incoming, self._replies), incoming.frame)
         ticks.arrived(len(incoming.frame))
@@ -239,6 +241,11 @@ class Shard:
             connection_gone(self.engine, gid)
         elif kind == INPUT_ENDED:
             self.dispatcher.input_ended(gid)
+        elif kind == STILL_THERE:
+            for at in range(0, len(payload), 8):
+                gid = int.from_bytes(payload[at : at + 8], "little")
+                self._remote.setdefault(peer, set()).add(gid)
+                still_there(self.engine, gid)
 
     def _on_undelivered(self, peer: str, body: bytes) -> None:
         self._ticks.wake()
@@ -255,6 +262,8 @@ class Shard:
             self._exchange.peer_gone(order.name, order.incarnation)
         elif not isinstance(order, PeerReady):
             self.stop_ordered.set()
+        elif order.name.startswith("shard-") and order.name != self._ctx.name:
+            self._forwarder.announce(int(order.name.removeprefix("shard-")))
 
 
 def memory_used() -> int:

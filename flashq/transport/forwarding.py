@@ -19,6 +19,8 @@ from flashq.transport.envelope import Failure, Notice
 from flashq.transport.exchange import Exchange
 from flashq.transport.incoming import Incoming
 
+STILL_THERE: Final = 17
+"""Notice to a shard that was restarted: clients it may hold something of and that live on; gids, 8 bytes each."""
 INPUT_ENDED: Final = 16
 """Notice: a client sends nothing more; its gid, 8 bytes little-endian."""
 _NO_REQ_ID: Final = (b"", b"null", b"\xc0")
@@ -89,6 +91,12 @@ class Forwarder:
         Split(self, link, command, codec).start(self._owner_of)
 
     # -- clients
+
+    def announce(self, shard: int) -> None:
+        """A shard serves again: its leases that are tied to connections of this process need not end."""
+        gids = [gid for gid, shards in self._peers_of.items() if shard in shards]
+        if gids:
+            self._exchange.notify(shard_name(shard), STILL_THERE, b"".join(g.to_bytes(8, "little") for g in gids))
 
     def ended(self, gid: int) -> None:
         """A client sends nothing more."""
