@@ -6,6 +6,7 @@ import random
 import stat
 import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -649,7 +650,9 @@ def open_descriptors() -> int:
 def test_stop_fails_what_is_pending_and_leaves_nothing_open(run: Run, run_folder: Path) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, os.getpid)  # the thread that stopping uses
+        # Stopping waits in the loop's executor: with one thread, which is there already, no race adds another.
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        await loop.run_in_executor(None, os.getpid)
         descriptors, threads = open_descriptors(), threading.active_count()
         async with stations(run_folder) as kit:
             a, _ = kit.start("a"), kit.start("b", holds=True)
