@@ -34,6 +34,8 @@ BODY_BYTES_MAX: Final = 64 << 20
 """The largest frame or reply."""
 SOCKETS_MAX: Final = 4096
 """Two a peer, and there may be 1024 shards."""
+SETTLE_S: Final = 0.05
+"""From the last message to the end of the sockets."""
 LINGER_MS: Final = 500
 """How long `stop` lets ZeroMQ go on writing what has been handed to it."""
 
@@ -142,6 +144,9 @@ class Exchange:
         while (self._answering.unsent() or self._asking.unsent()) and self._loop.time() < deadline:
             await asyncio.sleep(0.005)
             self.flush()
+        # ZeroMQ lingers for what it still has in its pipes, but drops what it is in the middle of writing: a large
+        # reply that the other side reads only now. It gives no sign of that, so it is given time.
+        await asyncio.sleep(SETTLE_S)
         self._asking.close(linger_ms=LINGER_MS)
         self._answering.close(linger_ms=LINGER_MS)
         # Waits for the linger, so not in the loop's thread.
