@@ -158,15 +158,6 @@ class Engine:
 
     # -- time
 
-    def next_wall(self) -> int | None:
-        """The next moment of the wall clock at which something is due."""
-        return self.timers.next_moment()
-
-    def next_mono(self) -> int | None:
-        """The next moment of the monotonic clock at which something is due."""
-        moments = (self.lease_lines.next_deadline(), self.wait_lines.next_deadline(), self.mono_timers.next_moment())
-        return min((m for m in moments if m is not None), default=None)
-
     def shift_mono(self, by_ms: int) -> None:
         """The monotonic clock was set anew (another boot)."""
         for lease in self.lease_lines.live_items():

@@ -22,7 +22,6 @@ PUSHED_RUNS: Final = 2
 LEASED: Final = 3
 LEASED_IDS: Final = 4
 ACKED: Final = 5
-ACKED_IDS: Final = 6
 ACKED_RESULT: Final = 7
 COLD: Final = 32
 
@@ -55,12 +54,6 @@ def leased_ids(token: int, soft_ms: int, gid: int, ids: Sequence[int]) -> bytes:
     """Jobs of one pull that are no single run."""
     body = b"".join(i.to_bytes(8, "little") for i in ids)
     return _LEASED_IDS.pack(LEASED_IDS, _LEASED_IDS.size - _HEAD.size + len(body), token, soft_ms, gid, 0) + body
-
-
-def acked_ids(ids: Sequence[int]) -> bytes:
-    """Acks that are no single run, without results."""
-    body = b"".join(i.to_bytes(8, "little") for i in ids)
-    return _HEAD.pack(ACKED_IDS, len(body)) + body
 
 
 def acked_result(job_id: int, codec: int, evicted_id: int, result: bytes) -> bytes:
@@ -235,8 +228,6 @@ def parsed(events: bytes) -> Iterator[Any]:
         elif kind == ACKED_RESULT:
             _, _, job_id, codec, evicted = _ACKED_RESULT.unpack_from(events, at)
             yield Acks((job_id,), (evicted, 1 if evicted else 0), events[at + _ACKED_RESULT.size : stop], codec)
-        elif kind == ACKED_IDS:
-            yield Acks(_ids(events[start:stop]), (0, 0))
         elif kind == LEASED_IDS:
             _, _, token, soft_ms, gid, _ = _LEASED_IDS.unpack_from(events, at)
             yield Leases(token, soft_ms, gid, _ids(events[at + _LEASED_IDS.size : stop]))

@@ -3,10 +3,9 @@
 from typing import NamedTuple
 
 from flashq.engine.engine import Engine
-from flashq.engine.jobs import NO_OPTIONS, Job, State
+from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
-from flashq.protocol.commands import JobOptions
 
 WIRE: dict[State, str] = {
     State.WAITING: "waiting",
@@ -62,8 +61,3 @@ def state_of(engine: Engine, job_id: int) -> str:
     if slot is None or not slot.was_given(seq) or seq in slot.bad or seq in slot.gone:
         return UNKNOWN
     return WIRE[State.COMPLETED]
-
-
-def options_of(seen: Seen) -> JobOptions:
-    job = seen.page.jobs[seen.place]
-    return job.options if type(job) is Job else NO_OPTIONS

@@ -31,7 +31,7 @@ class Queue:
 
     __slots__ = (
         "active", "completed", "completed_bytes", "completed_total", "dead", "dead_count", "delayed", "delayed_stale",
-        "failed_total", "gate", "kept", "lane", "lanes", "later", "name", "name_text", "next_due", "open_pages",
+        "failed_total", "gate", "kept", "lane", "lanes", "later", "name", "next_due", "open_pages",
         "paused", "listed", "priorities", "pushed_total", "row", "slot", "top", "touched", "used_at", "waiters",
         "waiters_dead", "waiting",
     )  # fmt: skip
@@ -39,8 +39,6 @@ class Queue:
     def __init__(self, name: str, slot: Slot) -> None:
         self.name = name
         self.slot = slot
-        self.name_text: bytes = b""
-        """What stands between id and payload of its plain jobs in JSON; set by whoever renders."""
         self.lane = Lane(0)
         """The lane of priority 0, which most jobs are in."""
         self.lanes = {0: self.lane}
@@ -134,12 +132,6 @@ class Queue:
         self.waiting += 1
         self.raise_top(lane)
 
-    def line_up_plain(self, seq: int) -> None:
-        """A plain job that nobody took after all is first in line again."""
-        self.lane.front.append(seq)
-        self.waiting += 1
-        self.raise_top(self.lane)
-
     def ready_at(self, seq: int) -> int:
         """When a waiting job became ready."""
         page = self.slot.pages.get(seq >> PAGE_BITS)
@@ -198,8 +190,3 @@ class Queue:
             self.raise_top(lane)
             moved += 1
         return moved
-
-    def is_idle(self) -> bool:
-        """Nothing in it, nobody at it, nothing set: it may be forgotten."""
-        counts = self.waiting or self.delayed or self.active or self.completed or self.dead_count
-        return not (counts or self.waiters or self.paused or self.gate)

@@ -17,11 +17,6 @@ def slot_of_queue(name: str) -> int:
     return crc32(name.encode("utf-8", "surrogatepass")) % SLOTS
 
 
-def slot_of_id(job_id: int) -> int:
-    """The slot of a job, from its id."""
-    return job_id % SLOTS
-
-
 def job_id(sequence: int, slot: int) -> int:
     """The id of the `sequence`-th job of a slot (from 1)."""
     return sequence * SLOTS + slot

@@ -15,7 +15,7 @@ from flashq.engine import ack as acks
 from flashq.engine import control, queries, retry
 from flashq.engine.engine import Engine
 from flashq.engine.idempotency import digest_of, remember
-from flashq.engine.pull import Delivery, deliver, end_wait, serve, wait
+from flashq.engine.pull import Delivery, Part, deliver, end_wait, serve, wait
 from flashq.engine.push import check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
@@ -88,7 +88,7 @@ class ShardDispatcher:
             _FAST[type(command)](self, link, command, frame, codec)
         except FlashqError as e:
             self._refuse(link, codec, e, command.reqId)
-        except Exception:
+        except Exception:  # a bug of ours must not end everybody's connections: logged in full, answered `internal`
             self._own_fault(link, codec, command)
 
     def _submit_full(self, link: Link, frame: bytes, codec: int) -> None:
@@ -103,7 +103,7 @@ class ShardDispatcher:
             self._carry_out(link, command, frame, codec)
         except FlashqError as e:
             self._refuse(link, codec, e, command.reqId)
-        except Exception:
+        except Exception:  # as in `submit`
             self._own_fault(link, codec, command)
 
     def _own_fault(self, link: Link, codec: int, command: Any) -> None:
@@ -354,7 +354,15 @@ class ShardDispatcher:
         if ticket.req_id:
             body = replies.with_req_id(codec, body, ticket.req_id)
         if not ticket.held.reply(body) and delivery is not None:
-            self.undelivered(delivery.token)
+            self._take_back(delivery)
+
+    def _take_back(self, delivery: Delivery) -> None:
+        """Jobs of a pull whose client has gone go back, no attempt counted."""
+        for part in delivery.parts:
+            for job_id in part.ids if isinstance(part, Part) else (part.id,):
+                seen = queries.find(self.engine, job_id)
+                if seen is not None and seen.lease is not None and seen.lease.token == delivery.token:
+                    retry.release(self.engine, seen.lease, crash=False)
 
     def undelivered(self, token: int) -> None:
         """Jobs that found nobody go back, no attempt counted."""

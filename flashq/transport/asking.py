@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,7 @@ from flashq.transport.outbox import sized
 from flashq.transport.peer import NONE_UNSENT, OnFail, OnReply, Peer, Pending, Stage
 from flashq.transport.sockets import NOBLOCK, POLLIN, POLLOUT, ZmqContext, descriptor, events, receive, send
 
+_DISCONNECTED: Final = int(zmq.EVENT_DISCONNECTED)
 OVERDRAFT_BYTES_MAX: Final = 32 << 20
 """How far past its credit a peer can be asked by those who do not look at `writable`."""
 NOTICES_MAX: Final = 100_000
@@ -238,12 +240,22 @@ class Asking:
             peer.lost()
             self._fail(gone, peer.unsent_from)
             self._drain(peer)
+        elif peer.stage is Stage.CONNECTING and not peer.greeting_sent:
+            self._greet(peer)
 
     def _connection_broke(self, peer: Peer) -> bool:
+        """What the monitor tells: whether a connection broke; and where a new one stands, that it wants a greeting.
+
+        The end of a connection is told before its pipe is gone, so a greeting of that moment may leave on the old one
+        and be lost with it. A second one on one connection does no harm: requests come behind both.
+        """
         broke = False
         while peer.monitor is not None and events(peer.monitor) & POLLIN:
-            peer.monitor.recv_multipart(NOBLOCK)
-            broke = True
+            event = int.from_bytes(peer.monitor.recv_multipart(NOBLOCK)[0][:2], sys.byteorder)
+            if event == _DISCONNECTED:
+                broke = True
+            elif peer.stage is Stage.CONNECTING:
+                peer.greeting_sent = False
         return broke
 
     # Sending

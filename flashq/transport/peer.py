@@ -97,7 +97,7 @@ class Peer:
         dealer.setsockopt(zmq.MAXMSGSIZE, bytes_max)
         dealer.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-        self.monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self.monitor = dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED)
         dealer.connect(f"ipc://{path}")
         self.stage = Stage.CONNECTING
 
