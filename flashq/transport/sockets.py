@@ -18,7 +18,6 @@ NOBLOCK: Final = int(zmq.NOBLOCK)
 _MORE: Final = int(zmq.NOBLOCK | zmq.SNDMORE)
 _EVENTS: Final = int(zmq.EVENTS)
 _RCVMORE: Final = int(zmq.RCVMORE)
-_NO_PARTS: Final = b"\0\0"
 
 
 def descriptor(socket: ZmqSocket) -> int:
@@ -35,9 +34,9 @@ def receive(socket: ZmqSocket) -> tuple[bytes, list[bytes]]:
     """One message of a peer: its batch, and the bodies apart. Raises zmq.Again if there is none."""
     data = socket.recv(NOBLOCK)
     parts: list[bytes] = []
-    if data[2:4] != _NO_PARTS:
-        while socket.getsockopt(_RCVMORE):
-            parts.append(socket.recv(NOBLOCK))
+    # Asked, not taken from the head: where a damaged head denies parts that are there, they would be read as a message.
+    while socket.getsockopt(_RCVMORE):
+        parts.append(socket.recv(NOBLOCK))
     return data, parts
 
 

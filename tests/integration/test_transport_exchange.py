@@ -604,7 +604,7 @@ def test_messages_that_cannot_be_read_are_reported_and_change_nothing(run: Run, 
                 stranger.say(request(999), to=1)
                 await until(lambda: any(seen.correlation == 999 for seen in b.requests), "the last request")
                 assert len(kit.faults) > len(whole) // 2
-                assert all("cannot be read" in fault or "failed" in fault for fault in kit.faults)
+                assert [f for f in kit.faults if "cannot be read" not in f and "failed" not in f] == []
                 assert await a.talk("b") == b"hello"
 
     run(main())
