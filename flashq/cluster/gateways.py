@@ -34,6 +34,7 @@ class RouterGateway:
         dispatcher = RoutingDispatcher(
             self._forwarder, owner_of=state.owner, totals=SharedTotals(state, settings.shards),
             authenticate=authenticator(settings.auth_tokens), max_batch=settings.max_batch,
+            shards=settings.shards,
         )  # fmt: skip
         self._gateway = StreamGateway(
             loop, clock, settings, dispatcher, on_begin=_no_clock, on_end=_nothing_to_commit, inline=True

@@ -13,9 +13,11 @@ from typing import Any
 from flashq.engine import events
 from flashq.engine.idempotency import Answers
 from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
+from flashq.engine.outbox import Outbox
 from flashq.engine.pages import RESERVED_PAGES, Page, Slot
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Defaults, Limits
+from flashq.engine.telling import Happening
 from flashq.engine.timers import Timers
 from flashq.engine.waiters import Waiter
 from flashq.errors import LimitExceeded
@@ -73,6 +75,10 @@ class Engine:
         self.waits_of: dict[int, dict[Waiter, None]] = {}
         """Waiting pulls, by connection."""
         self.answers = Answers()
+        self.outbox = Outbox()
+        self.heard = False
+        """Whether anybody listens to what happens: telling.py."""
+        self.happenings: list[Happening] = []
         self.counter = 0
         self.replaying = False
 

@@ -157,9 +157,35 @@ class Uncrashed(Event, tag=12, frozen=True, gc=False):
     id: int
 
 
+class Posted(Event, tag=13, frozen=True):
+    """One slot has something to tell another (outbox.py)."""
+
+    source: int
+    target: int
+    no: int
+    word: str
+    body: Any
+
+
+class Taken(Event, tag=14, frozen=True, gc=False):
+    """Messages of this pair of slots up to this number were carried out."""
+
+    source: int
+    target: int
+    no: int
+
+
+class Told(Event, tag=15, frozen=True, gc=False):
+    """The receiver has the messages up to this number on disk."""
+
+    source: int
+    target: int
+    through: int
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
-    | Evicted | Expired | Answered | Uncrashed
+    | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
 _encode: Final = msgspec.msgpack.Encoder().encode

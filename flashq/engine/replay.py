@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from flashq.engine import control, endings, retry
+from flashq.engine import control, endings, outbox, retry
 from flashq.engine.ack import ack_run
 from flashq.engine.endings import as_record, complete, evict_run, forget, leave
 from flashq.engine.engine import Engine
@@ -23,11 +23,14 @@ from flashq.engine.events import (
     JobsPushed,
     Leases,
     PagesReserved,
+    Posted,
     QueuePaused,
     Released,
     Renewed,
     Retried,
     Run,
+    Taken,
+    Told,
     Uncrashed,
     parsed,
 )  # fmt: skip
@@ -301,6 +304,14 @@ def _uncrashed(engine: Engine, event: Uncrashed) -> None:
     retry.uncrash(as_record(page, i))
 
 
+def _taken(engine: Engine, event: Taken) -> None:
+    engine.outbox.taken[event.source, event.target] = event.no
+
+
+def _told(engine: Engine, event: Told) -> None:
+    outbox.forget(engine, event.source, event.target, event.through)
+
+
 APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Run: _pushed,
     JobsPushed: _jobs_pushed,
@@ -317,4 +328,7 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     PagesReserved: _reserved,
     Answered: _answered,
     Uncrashed: _uncrashed,
+    Posted: outbox.keep,
+    Taken: _taken,
+    Told: _told,
 }

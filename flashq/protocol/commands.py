@@ -9,63 +9,19 @@ of options, and no time spent on defaults (a batch of 1000: 0.15 instead of 0.27
 Integers are strict (no floats, strings, booleans). `null` stands for "absent" where a default exists.
 """
 
-from typing import Annotated, Any, Final, get_args
+from typing import Any, Final, get_args
 
-from msgspec import Meta, Raw, Struct, json, msgpack
+from msgspec import Raw, Struct, json, msgpack
 
+from flashq.protocol import commands_jobs as j
+from flashq.protocol import commands_queues as q
+from flashq.protocol import commands_store as s
+from flashq.protocol.command_base import *  # noqa: F403
+from flashq.protocol.command_base import ABSENT, NULL, U64, Command, JobEntry, JobOptions
+from flashq.protocol.commands_jobs import *  # noqa: F403
+from flashq.protocol.commands_queues import *  # noqa: F403
+from flashq.protocol.commands_store import *  # noqa: F403
 from flashq.protocol.dispatch import Codec
-
-I32 = Annotated[int, Meta(ge=-(1 << 31), le=(1 << 31) - 1)]
-U8 = Annotated[int, Meta(ge=0, le=255)]
-U32 = Annotated[int, Meta(ge=0, le=(1 << 32) - 1)]
-U64 = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
-"""What both codecs can write again. Bounded again where it is used: durations by ten years, ids by 2^53."""
-
-NULL: Final = Raw(b"null")
-ABSENT: Final = Raw(b"")
-"""A field that was not sent."""
-
-
-class Command(Struct, tag_field="cmd", kw_only=True, gc=False):
-    """What every command may carry. `reqId` is echoed as it came, whatever its type."""
-
-    reqId: Raw = ABSENT
-    idempotency_key: str | None = None
-
-
-class JobOptions(Struct, kw_only=True, gc=False):
-    """The options of a job, for PUSH and each entry of PUSHB (docs/protocol.md, PUSH)."""
-
-    priority: I32 | None = 0
-    delay: U64 | None = None
-    ttl: U64 | None = None
-    timeout: U64 | None = None
-    max_attempts: U32 | None = None
-    backoff: U64 | None = None
-    unique_key: str | None = None
-    depends_on: list[U64] | None = None
-    tags: list[str] | None = None
-    lifo: bool | None = False
-    remove_on_complete: bool | None = False
-    remove_on_fail: bool | None = False
-    stall_timeout: U64 | None = None
-    debounce_id: str | None = None
-    debounce_ttl: U64 | None = None
-    job_id: str | None = None
-    jobId: str | None = None
-    keep_completed_age: U64 | None = None
-    keepCompletedAge: U64 | None = None
-    keep_completed_count: U64 | None = None
-    keepCompletedCount: U64 | None = None
-    group_id: str | None = None
-    limit_key: str | None = None
-    on_dependency_failure: str | None = None
-
-
-class JobEntry(JobOptions, kw_only=True, gc=False):
-    """One job of a batch."""
-
-    data: Raw = NULL
 
 
 class Push(JobOptions, tag_field="cmd", tag="PUSH", kw_only=True, gc=False):
@@ -164,6 +120,14 @@ class Auth(Command, tag="AUTH", kw_only=True, gc=False):
 type_of_all = (
     Push | PushBatch | Pull | PullBatch | Ack | AckBatch | Fail | Heartbeat | GetJob | GetState | GetResult
     | Count | Pause | Resume | Stats | ListQueues | Ping | Auth
+    | j.Cancel | j.ChangePriority | j.Discard | j.GetChildren | j.GetJobByCustomId | j.GetJobs | j.GetJobsBatch
+    | j.GetLogs | j.GetProgress | j.History | j.Log | j.MoveToDelayed | j.Partial | j.Progress | j.Promote | j.Update
+    | j.UpdateJob | j.WaitJob
+    | q.Clean | q.ClearConcurrency | q.DeadLetters | q.Drain | q.GetJobCounts | q.IsPaused | q.Metrics | q.Obliterate
+    | q.PurgeDeadLetters | q.RateLimit | q.RateLimitClear | q.RetryDeadLetters | q.SetConcurrency | q.Subscribe
+    | q.Unsubscribe
+    | s.Cron | s.CronDelete | s.CronList | s.Flow | s.KvDel | s.KvExists | s.KvExpire | s.KvGet | s.KvIncr | s.KvKeys
+    | s.KvMget | s.KvMset | s.KvSet | s.KvTtl
 )  # fmt: skip
 ALL: Final[tuple[type[Any], ...]] = get_args(type_of_all)
 
@@ -215,24 +179,3 @@ full_text: Final = json.Decoder(type_of_all).decode
 fast_binary: Final = msgpack.Decoder(type_of_fast).decode
 full_binary: Final = msgpack.Decoder(type_of_all).decode
 FULL: Final = {Codec.TEXT: full_text, Codec.BINARY: full_binary}
-
-JOB_OPTION_ALIASES: Final = (
-    ("jobId", "job_id"),
-    ("keepCompletedAge", "keep_completed_age"),
-    ("keepCompletedCount", "keep_completed_count"),
-)
-
-
-def folded(options: JobOptions) -> None:
-    """Fold aliases into their twins and nulls into defaults, in place."""
-    for alias, name in JOB_OPTION_ALIASES:
-        value = getattr(options, alias)
-        if value is not None:
-            if getattr(options, name) is None:
-                setattr(options, name, value)
-            setattr(options, alias, None)
-    if options.priority is None:
-        options.priority = 0
-    options.lifo = options.lifo or False
-    options.remove_on_complete = options.remove_on_complete or False
-    options.remove_on_fail = options.remove_on_fail or False

@@ -36,6 +36,10 @@ class Link(Protocol):
     principal: str
     """Who is authenticated: a token's name; empty while tokens are configured and none was shown."""
 
+    @property
+    def local(self) -> bool:
+        """Another shard asks, on behalf of a client: answer for your own part alone."""
+
     def reply(self, body: bytes) -> None:
         """Answer the request that is being dispatched, in its turn."""
 

@@ -40,6 +40,15 @@ def failure_text(codec: int, text: str, code: str) -> bytes:
     return encode_text(whole) + b"\n" if codec == Codec.TEXT else encode_binary(whole)
 
 
+_OK_STARTS: Final = (b'{"ok":true', b"\xa2ok\xc3")
+
+
+def is_ok(codec: int, body: bytes) -> bool:
+    """Whether a rendered reply, without its `reqId`, says that it was done."""
+    start = 0 if codec == Codec.TEXT else 1 if body[0] != 0xDE else 3
+    return body.startswith(_OK_STARTS[codec], start)
+
+
 _UNPARSABLE: Final = ("Invalid: ", "MessagePack deserialize error: ")
 
 

@@ -9,18 +9,17 @@ from typing import Any, Final
 
 import msgspec
 
-from flashq.errors import FlashqError, MalformedFrame, Unauthenticated, UnknownCommand
+from flashq.errors import FlashqError, MalformedFrame, Unauthenticated
 from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import check_text, explained
 from flashq.protocol.dispatch import Codec, Link
 from flashq.protocol.head import Head, decode_head, echo_of, slot_of
-from flashq.transport.forwarding import PULL_WAIT_MS, Forwarder, check_ack_batch
+from flashq.transport.forwarding import PULL_WAIT_MS, WAITS, Forwarder, check_ack_batch
 from flashq.transport.totals import SharedTotals
 
 TOKENS_MAX: Final = 5
 _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-_WAITS: Final = frozenset(("PULL", "PULLB"))
 
 
 class RoutingDispatcher:
@@ -28,8 +27,9 @@ class RoutingDispatcher:
 
     def __init__(
         self, forwarder: Forwarder, *, owner_of: Callable[[int], int], totals: SharedTotals,
-        authenticate: Callable[[str], str | None] | None, max_batch: int,
+        authenticate: Callable[[str], str | None] | None, max_batch: int, shards: int,
     ) -> None:  # fmt: skip
+        self._shards = shards
         self._forwarder = forwarder
         self._owner_of = owner_of
         self._totals = totals
@@ -62,9 +62,10 @@ class RoutingDispatcher:
 
     def _send(self, link: Link, frame: bytes, head: Head, shard: int, req_id: bytes) -> None:
         wait_ms = 0
-        if head.cmd in _WAITS:
-            command = _timeout_of(frame, link.codec)
-            wait_ms = PULL_WAIT_MS if command is None else command
+        default_ms = WAITS.get(head.cmd)
+        if default_ms is not None:
+            timeout = _timeout_of(frame, link.codec)
+            wait_ms = default_ms if timeout is None else timeout
         self._forwarder.send(shard, link, frame, req_id, wait_ms)
 
     def _decide(self, link: Link, command: Any, frame: bytes, req_id: bytes) -> None:
@@ -84,11 +85,9 @@ class RoutingDispatcher:
             self._say(link, self._totals.stats(), req_id)
         elif kind is c.ListQueues:
             self._say(link, {"queues": self._totals.queues()}, req_id)
-        elif hasattr(command, "queue") or hasattr(command, "id"):
-            # Its head hid the place; any shard finds it, and forwards.
-            self._forwarder.send(0, link, frame, req_id, PULL_WAIT_MS)
         else:
-            raise UnknownCommand(f"unknown variant `{kind.__struct_config__.tag}`")
+            # Its head hid the place, or it concerns several shards: any shard forwards it, or asks the others.
+            self._forwarder.send(link.gid % self._shards, link, frame, req_id, PULL_WAIT_MS)
 
     def _show(self, link: Link, token: str, req_id: bytes) -> None:
         principal = "anonymous" if self._authenticate is None else self._authenticate(token)

@@ -19,14 +19,16 @@ from flashq.engine.pull import Delivery, Part, deliver, end_wait, serve, wait
 from flashq.engine.push import check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
-from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated
+from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated, UnknownCommand
 from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import check_text, explained, payload_of
 from flashq.protocol.dispatch import Link, Ticket
-from flashq.protocol.slots import ID_MAX, slot_of_queue
+from flashq.protocol.slots import slot_of_queue
+from flashq.shard.families import VERBS
 from flashq.shard.ports import Authenticate, Elsewhere, Totals
 from flashq.shard.rendering import Renderer, view_of
+from flashq.shard.verbs import Request, Route, Verb, by_id, by_queue
 from flashq.transport.forwarding import check_ack_batch
 
 log = structlog.get_logger()
@@ -55,11 +57,12 @@ class ShardDispatcher:
     """The `Dispatcher` of a shard."""
 
     def __init__(
-        self, engine: Engine, *, shard: int, owner_of: Callable[[int], int], elsewhere: Elsewhere, totals: Totals,
-        authenticate: Authenticate | None,
+        self, engine: Engine, *, shard: int, shards: int, owner_of: Callable[[int], int], elsewhere: Elsewhere,
+        totals: Totals, authenticate: Authenticate | None,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.shard = shard
+        self.shards = shards
         self.owner_of = owner_of
         self.elsewhere = elsewhere
         self.totals = totals
@@ -68,7 +71,11 @@ class ShardDispatcher:
         """Why pushes are refused just now; empty: they are not."""
         self.publish: Callable[[], None] = _nothing
         """Writes this shard's counters and gauges, so that what is read of them is of now; set by the loop."""
+        self.wake: Callable[[], None] = _nothing
+        """Begins a tick if none is open: for what comes by itself; set by the loop."""
         self.renderer = Renderer()
+        self._keyed: dict[tuple[str, str], _Probe] = {}
+        """Requests with an idempotency key that are under way."""
         self._queues = engine.queues
 
     # -- one request
@@ -115,13 +122,16 @@ class ShardDispatcher:
 
     def _carry_out(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
         route = _ROUTES.get(type(command))
-        if route is not None and (owner := route(self, command)) != self.shard:
+        if route is not None and (owner := self.owner_of(route(command))) != self.shard:
             self.elsewhere.forward(owner, link, frame, command)
             return
         key = command.idempotency_key
         if key is None or (type(command) is c.AckBatch and not self._owns_all(command.ids)):
             # A batch over several shards takes its key along in each of its parts.
-            _FULL[type(command)](self, link, command, frame, codec)
+            carry_out = _FULL.get(type(command))
+            if carry_out is None:
+                raise UnknownCommand(f"unknown variant `{type(command).__struct_config__.tag}`")
+            carry_out(self, link, command, frame, codec)
             return
         self._once(link, command, frame, codec, key)
 
@@ -129,25 +139,30 @@ class ShardDispatcher:
         """The first reply again to a key that was used; else the reply is kept under it."""
         kind = type(command)
         if kind not in _KEYED:
-            _FULL[kind](self, link, command, frame, codec)
+            command.idempotency_key = None
+            self._carry_out(link, command, frame, codec)
             return
         if not key or len(key) > 512:
             raise InvalidArgument("invalid value: `idempotency_key` must have 1 to 512 characters")
-        name = getattr(command, "queue", None)
-        where = name if name is not None else str(getattr(command, "id", getattr(command, "job_id", "")))
+        where = next((str(v) for n in _SCOPES if (v := getattr(command, n, None)) is not None), "")
         scope = f"{link.principal}\0{kind.__struct_config__.tag}\0{where}\0{codec}"
-        req_id, command.reqId = command.reqId, c.ABSENT
+        req_id, command.reqId = bytes(command.reqId), c.ABSENT
         digest = digest_of((msgspec.msgpack.encode(command),))
         engine = self.engine
         body = engine.answers.find(scope, key, digest, engine.now_ms)
-        if body is None:
-            probe = _Probe(link)
+        if body is not None:
+            link.reply(replies.with_req_id(codec, body, req_id))
+            return
+        first = self._keyed.get((scope, key))
+        if first is not None:
+            first.copy(link, digest, req_id)
+            return
+        route = _ROUTES.get(kind)
+        probe = _Probe(self, link, (scope, key), digest, req_id, route(command) if route is not None else 0)
+        try:
             _FULL[kind](self, probe, command, frame, codec)
-            body = probe.body
-            assert body is not None, "keyed commands are answered at once"
-            slot = slot_of_queue(name) if name is not None else int(where or 0) & 1023
-            remember(engine, scope, key, digest, body, slot)
-        link.reply(replies.with_req_id(codec, body, req_id))
+        finally:
+            command.reqId = msgspec.Raw(req_id) if req_id else c.ABSENT
 
     def _refuse(self, link: Link, codec: int, error: FlashqError, req_id: bytes | msgspec.Raw) -> None:
         link.reply(replies.with_req_id(codec, replies.failure(codec, error), req_id))
@@ -196,17 +211,6 @@ class ShardDispatcher:
             self.elsewhere.forward(owner, link, frame, command)
             return None
         return self.engine.queue(name)
-
-    def _by_queue(self, command: Any) -> int:
-        return self.owner_of(slot_of_queue(command.queue))
-
-    def _by_id(self, command: Any) -> int:
-        job_id = command.id if command.id is not None else command.job_id
-        if job_id is None:
-            raise InvalidArgument("missing field `id`")
-        if job_id > ID_MAX:
-            raise InvalidArgument(f"invalid value: `id` is {job_id}, ids are below 2^53")
-        return self.owner_of(job_id & 1023)
 
     # -- push
 
@@ -529,26 +533,79 @@ class ShardDispatcher:
 
 
 class _Probe:
-    """Catches the reply to a keyed request, so that it can be kept."""
+    """Stands before the link of a keyed request: its reply is kept under the key, and copies of it get the same."""
 
-    def __init__(self, link: Link) -> None:
+    local = False
+
+    def __init__(
+        self, here: ShardDispatcher, link: Link, key: tuple[str, str], digest: bytes, req_id: bytes, slot: int
+    ) -> None:
+        self._here = here
+        self._link = link
+        self._key = key
+        self._digest = digest
+        self._req_id = req_id
+        self._slot = slot
+        self._held: Ticket | None = None
+        self._copies: list[tuple[Ticket, bytes]] = []
         self.gid = link.gid
         self.codec = link.codec
         self.principal = link.principal
         self.wrong_tokens = 0
-        self.body: bytes | None = None
+
+    def _keep(self, body: bytes) -> None:
+        """Faults are not kept: sent again, the request may succeed."""
+        if replies.is_ok(self.codec, body):
+            scope, key = self._key
+            remember(self._here.engine, scope, key, self._digest, body, self._slot)
+
+    def copy(self, link: Link, digest: bytes, req_id: bytes) -> None:
+        """The same key again, while the first is under way: it waits for the same reply."""
+        if digest != self._digest:
+            raise InvalidArgument(
+                f"invalid value: `idempotency_key` '{self._key[1][:64]}' was used for another request"
+            )
+        self._copies.append((link.hold(ordered=not req_id or req_id in _NO_REQ_ID), req_id))
+
+    def reply_later(self, body: bytes) -> bool:
+        """The reply of a request that was held has come."""
+        self._here.wake()
+        del self._here._keyed[self._key]
+        self._keep(body)
+        for ticket, req_id in self._copies:
+            ticket.reply(replies.with_req_id(self.codec, body, req_id))
+        assert self._held is not None
+        return self._held.reply(replies.with_req_id(self.codec, body, self._req_id))
+
+    # -- as a Link
 
     def reply(self, body: bytes) -> None:
-        self.body = body
+        self._keep(body)
+        self._link.reply(replies.with_req_id(self.codec, body, self._req_id))
 
     def hold(self, *, ordered: bool) -> Ticket:
-        raise AssertionError("keyed commands do not wait")
+        self._held = self._link.hold(ordered=not self._req_id or self._req_id in _NO_REQ_ID)
+        self._here._keyed[self._key] = self
+        return _KeptTicket(self)
 
     def fatal(self, text: str, code: str) -> None:
-        raise AssertionError("keyed commands do not close")
+        self._link.fatal(text, code)
 
     def takes_jobs(self) -> bool:
-        return True
+        return self._link.takes_jobs()
+
+
+class _KeptTicket:
+    __slots__ = ("_probe",)
+
+    def __init__(self, probe: _Probe) -> None:
+        self._probe = probe
+
+    def takes_jobs(self) -> bool:
+        return self._probe.takes_jobs()
+
+    def reply(self, body: bytes) -> bool:
+        return self._probe.reply_later(body)
 
 
 def acked_fields(ids: list[int], refused: list[tuple[int, FlashqError]]) -> dict[str, Any]:
@@ -610,9 +667,27 @@ _FULL: Final[dict[type[Any], Callable[..., None]]] = {
     c.Ping: _D._ping,
     c.Auth: _D._auth,
 }
-_ROUTES: Final[dict[type[Any], Callable[[ShardDispatcher, Any], int]]] = {
-    **dict.fromkeys((c.Push, c.PushBatch, c.Pull, c.PullBatch, c.Count, c.Pause, c.Resume), _D._by_queue),
-    **dict.fromkeys((c.Ack, c.Fail, c.Heartbeat, c.GetJob, c.GetState, c.GetResult), _D._by_id),
+_ROUTES: Final[dict[type[Any], Route]] = {
+    **dict.fromkeys((c.Push, c.PushBatch, c.Pull, c.PullBatch, c.Count, c.Pause, c.Resume), by_queue),
+    **dict.fromkeys((c.Ack, c.Fail, c.Heartbeat, c.GetJob, c.GetState, c.GetResult), by_id),
+    **{kind: verb.route for kind, verb in VERBS.items() if verb.route is not None},
 }
-_KEYED: Final = frozenset((c.Push, c.PushBatch, c.Ack, c.AckBatch, c.Fail, c.Pause, c.Resume))
-"""Commands that change something and are answered at once."""
+"""Command -> the slot it belongs to; what is not here any shard carries out."""
+_KEYED: Final = frozenset(
+    (c.Push, c.PushBatch, c.Ack, c.AckBatch, c.Fail, c.Pause, c.Resume, *(k for k, v in VERBS.items() if v.keyed))
+)
+"""Commands that change something, for which an idempotency key counts."""
+_SCOPES: Final = ("queue", "id", "job_id", "name", "key")
+"""What a request is about, of which the first that it has is part of its key's scope."""
+
+
+def _carried_out_by(verb: Verb) -> Callable[..., None]:
+    def carry_out(self: ShardDispatcher, link: Link, command: Any, frame: bytes, codec: int) -> None:
+        fields = verb.do(self, Request(link, command, frame, codec))
+        if fields is not None:
+            self._say(link, codec, replies.ok(codec, fields), command)
+
+    return carry_out
+
+
+_FULL.update({kind: _carried_out_by(verb) for kind, verb in VERBS.items()})

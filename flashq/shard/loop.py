@@ -18,6 +18,7 @@ from flashq.engine.retry import end_leases
 from flashq.errors import StorageError
 from flashq.shard.dispatcher import ShardDispatcher
 from flashq.shard.gauges import Gauges
+from flashq.shard.postman import Postman
 from flashq.storage.contract import Journal
 
 _DUE_AT_ONCE: Final = 8
@@ -45,6 +46,7 @@ class ShardLoop:
         self._beat: asyncio.TimerHandle | None = None
         self.wake: Callable[[], None] = _unset
         """Starts a tick that no input caused; set once there is a gateway."""
+        self.postman = Postman(dispatcher, loop)
         self.faulty = False
         self._stopped = False
         dispatcher.publish = self._publish
@@ -67,6 +69,8 @@ class ShardLoop:
             except StorageError as e:
                 self.faulty = True
                 self._on_fault(e)
+        if engine.outbox.fresh:
+            self.postman.send()
         self._gauges.write(engine, engine.mono_ms)
         self._arm()
 
@@ -120,6 +124,7 @@ class ShardLoop:
     def stop(self) -> None:
         """No timer fires any more, and what a closing connection still stirs up is not carried out."""
         self._stopped = True
+        self.postman.stop()
         for timer in (self._mono_timer, self._wall_timer, self._beat):
             if timer is not None:
                 timer.cancel()

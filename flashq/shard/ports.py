@@ -10,6 +10,7 @@ from msgspec import Raw
 from flashq.clock import Clock
 from flashq.config import Settings
 from flashq.protocol.dispatch import Dispatcher, Link
+from flashq.transport.envelope import Failure
 
 Authenticate = Callable[[str], str | None]
 """A token -> who shows it; None: nobody we know."""
@@ -20,6 +21,17 @@ class Elsewhere(Protocol):
 
     def forward(self, shard: int, link: Link, frame: bytes, command: Any) -> None:
         """The request belongs to another shard: send it there; its reply comes back in order."""
+
+    def ask_part(
+        self, shard: int, link: Link, frame: bytes, on_reply: Callable[[bytes], Any],
+        on_fail: Callable[[Failure], None],
+    ) -> None:  # fmt: skip
+        """Ask a shard for its part of a command that concerns several. The reply is in the link's codec."""
+
+    def ask_shard(
+        self, shard: int, frame: bytes, on_reply: Callable[[bytes], Any], on_fail: Callable[[Failure], None]
+    ) -> None:
+        """Ask a shard on this shard's own account."""
 
     def split_acks(self, link: Link, command: Any, codec: int) -> None:
         """An ACKB whose ids belong to several shards."""

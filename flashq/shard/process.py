@@ -19,6 +19,7 @@ from flashq.engine.settings import Defaults, Limits
 from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
 from flashq.protocol.slots import SLOTS
 from flashq.protocol.tokens import authenticator
+from flashq.shard import internal
 from flashq.shard.dispatcher import ShardDispatcher
 from flashq.shard.gauges import Gauges
 from flashq.shard.loop import ShardLoop
@@ -29,7 +30,15 @@ from flashq.storage.memory import MemoryJournal
 from flashq.transport.child import EXIT_REFUSED, EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.envelope import Notice
 from flashq.transport.exchange import Exchange
-from flashq.transport.forwarding import INPUT_ENDED, STILL_THERE, Forwarder, RemoteLink, RemoteReplies
+from flashq.transport.forwarding import (
+    INPUT_ENDED,
+    INTERNAL,
+    STILL_THERE,
+    Forwarder,
+    RemoteLink,
+    RemoteReplies,
+    RemoteTicket,
+)
 from flashq.transport.handover import Handed, HandoverReceiver
 from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
@@ -119,8 +128,9 @@ class Shard:
         )
         self._gauges = Gauges(self._state, ctx.index, ctx.incarnation)
         self.dispatcher = ShardDispatcher(
-            self.engine, shard=ctx.index, owner_of=self._state.owner, elsewhere=self._forwarder,
-            totals=SharedTotals(self._state, settings.shards), authenticate=authenticator(settings.auth_tokens),
+            self.engine, shard=ctx.index, shards=settings.shards, owner_of=self._state.owner,
+            elsewhere=self._forwarder, totals=SharedTotals(self._state, settings.shards),
+            authenticate=authenticator(settings.auth_tokens),
         )  # fmt: skip
         self.loop = ShardLoop(
             self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault
@@ -130,7 +140,7 @@ class Shard:
             inline=settings.durability != "fsync",
         )  # fmt: skip
         self._ticks = self._gateway.ticks
-        self.loop.wake = self._ticks.wake
+        self.loop.wake = self.dispatcher.wake = self._ticks.wake
         self._replies = RemoteReplies(self._keep_back, lambda body: self._on_undelivered("", body))
         self._front: HandoverReceiver | None = None
         self._remote: dict[str, set[int]] = {}
@@ -226,8 +236,12 @@ class Shard:
         self._gauges.forwarded_in += 1
         if self.engine.in_grace:
             still_there(self.engine, incoming.gid)
-        self._remote.setdefault(incoming.peer, set()).add(incoming.gid)
-        self.dispatcher.submit(RemoteLink(incoming, self._replies), incoming.frame)
+        if incoming.gid:
+            self._remote.setdefault(incoming.peer, set()).add(incoming.gid)
+        if incoming.flags & INTERNAL:
+            internal.answer(self.dispatcher, incoming.frame, RemoteTicket(incoming, self._replies))
+        else:
+            self.dispatcher.submit(RemoteLink(incoming, self._replies), incoming.frame)
         ticks.arrived(len(incoming.frame))
 
     def _keep_back(self, replies: RemoteReplies) -> None:
@@ -264,6 +278,7 @@ class Shard:
             self.stop_ordered.set()
         elif order.name.startswith("shard-") and order.name != self._ctx.name:
             self._forwarder.announce(int(order.name.removeprefix("shard-")))
+            self.loop.postman.again()
 
 
 def memory_used() -> int:

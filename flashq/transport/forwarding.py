@@ -23,9 +23,14 @@ STILL_THERE: Final = 17
 """Notice to a shard that was restarted: clients it may hold something of and that live on; gids, 8 bytes each."""
 INPUT_ENDED: Final = 16
 """Notice: a client sends nothing more; its gid, 8 bytes little-endian."""
+LOCAL: Final = 1
+"""Flag of a request: answer for your own part alone."""
+INTERNAL: Final = 2
+"""Flag of a request: one shard asks another on its own account (flashq/shard/internal.py)."""
 _NO_REQ_ID: Final = (b"", b"null", b"\xc0")
-_WAITS: Final = frozenset(("PULL", "PULLB"))
 PULL_WAIT_MS: Final = 60_000
+WAITS: Final = {"PULL": PULL_WAIT_MS, "PULLB": PULL_WAIT_MS, "WAITJOB": 30_000}
+"""Commands that may wait, and how long if they do not say."""
 WAIT_MS_MAX: Final = 10 * 366 * 86_400_000
 """Longer waits are refused by the shard; the deadline of the exchange has room for this."""
 
@@ -52,9 +57,10 @@ class Forwarder:
         """Send a request to its shard. Its reply takes its place among the connection's replies."""
         req_id = bytes(command.reqId)
         wait_ms = 0
-        if command.__struct_config__.tag in _WAITS:
+        default_ms = WAITS.get(command.__struct_config__.tag)
+        if default_ms is not None:
             timeout = command.timeout
-            wait_ms = PULL_WAIT_MS if timeout is None else timeout
+            wait_ms = default_ms if timeout is None else timeout
         self.send(shard, link, frame, req_id, wait_ms)
 
     def send(self, shard: int, link: Link, frame: bytes, req_id: bytes, wait_ms: int) -> None:
@@ -72,7 +78,7 @@ class Forwarder:
 
     def _ask(
         self, shard: int, link: Link, frame: bytes, wait_ms: int, on_reply: Callable[[bytes], Any],
-        on_fail: Callable[[Failure], None],
+        on_fail: Callable[[Failure], None], flags: int = 0,
     ) -> None:  # fmt: skip
         self.forwarded += 1
         wait_ms = min(max(wait_ms, 0), WAIT_MS_MAX)  # what the client wrote; the shard refuses it, if it is wrong
@@ -80,8 +86,27 @@ class Forwarder:
         self._peers_of.setdefault(link.gid, set()).add(shard)
         try:
             self._exchange.request(
-                shard_name(shard), frame, codec=link.codec, gid=link.gid, principal=link.principal, flags=0,
+                shard_name(shard), frame, codec=link.codec, gid=link.gid, principal=link.principal, flags=flags,
                 deadline_ms=self._mono_ms() + self._deadline_ms + wait_ms, on_reply=on_reply, on_fail=on_fail,
+            )  # fmt: skip
+        except (Unavailable, LimitExceeded) as e:
+            on_fail(Failure(e.code, may_have_happened=False))
+
+    def ask_part(
+        self, shard: int, link: Link, frame: bytes, on_reply: Callable[[bytes], Any],
+        on_fail: Callable[[Failure], None],
+    ) -> None:  # fmt: skip
+        """Ask a shard for its part of a command that concerns several. The reply is in the link's codec."""
+        self._ask(shard, link, frame, 0, on_reply, on_fail, LOCAL)
+
+    def ask_shard(
+        self, shard: int, frame: bytes, on_reply: Callable[[bytes], Any], on_fail: Callable[[Failure], None]
+    ) -> None:
+        """Ask a shard on this shard's own account."""
+        try:
+            self._exchange.request(
+                shard_name(shard), frame, codec=Codec.BINARY, gid=0, principal="", flags=INTERNAL,
+                deadline_ms=self._mono_ms() + self._deadline_ms, on_reply=on_reply, on_fail=on_fail,
             )  # fmt: skip
         except (Unavailable, LimitExceeded) as e:
             on_fail(Failure(e.code, may_have_happened=False))
@@ -273,13 +298,18 @@ class RemoteLink:
         self.principal = incoming.principal
         self.wrong_tokens = 0
 
+    @property
+    def local(self) -> bool:
+        """Whether another shard asks for this one's part alone."""
+        return bool(self._incoming.flags & LOCAL)
+
     def reply(self, body: bytes) -> None:
         """Answer, in the place that the other process holds for it."""
         self._replies.add(self._incoming, body)
 
     def hold(self, *, ordered: bool) -> Ticket:
         """Answer later; the order is kept where the connection lives."""
-        return _RemoteTicket(self._incoming, self._replies)
+        return RemoteTicket(self._incoming, self._replies)
 
     def fatal(self, text: str, code: str) -> None:
         """The connection is not ours to close."""
@@ -290,7 +320,9 @@ class RemoteLink:
         return not self._incoming.caller.gone
 
 
-class _RemoteTicket:
+class RemoteTicket:
+    """The place of one reply to another process."""
+
     __slots__ = ("_incoming", "_replies")
 
     def __init__(self, incoming: Incoming, replies: RemoteReplies) -> None:

@@ -65,6 +65,7 @@ class HeldReply:
 class Connection(asyncio.Protocol):
     """A client over TCP or a Unix socket."""
 
+    local = False
     __slots__ = (
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
         "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing", "_leaving",

@@ -1,0 +1,82 @@
+"""Carries the outbox: sends what waits for other shards once it is on disk here, until they have it on theirs.
+
+One batch of a pair of slots is under way at a time, so that messages arrive in order; what fails is sent again soon,
+or when its receiver serves again.
+"""
+
+import asyncio
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from flashq.engine.outbox import Message, take, told
+from flashq.errors import FlashqError
+from flashq.shard import internal
+
+if TYPE_CHECKING:
+    from flashq.shard.dispatcher import ShardDispatcher
+
+BATCH_MAX: Final = 256
+RETRY_S: Final = 0.1
+_messages: Final = list[Message]
+
+
+class Postman:
+    """The sender of one shard's outbox."""
+
+    def __init__(self, here: "ShardDispatcher", loop: asyncio.AbstractEventLoop) -> None:
+        self._here = here
+        self._loop = loop
+        self._under_way: set[tuple[int, int]] = set()
+        self._retry: asyncio.TimerHandle | None = None
+        here.engine.outbox.fresh |= here.engine.outbox.waiting.keys()
+
+    def send(self) -> None:
+        """Send what is new. To be called when all that waits is on disk: at the end of a tick."""
+        box = self._here.engine.outbox
+        fresh, box.fresh = box.fresh, set()
+        for pair in fresh:
+            line = box.waiting.get(pair)
+            if line and pair not in self._under_way:
+                self._under_way.add(pair)
+                self._send(pair, list(islice(line, BATCH_MAX)))
+
+    def _send(self, pair: tuple[int, int], messages: list[Message]) -> None:
+        shard = self._here.owner_of(pair[1])
+        internal.ask(
+            self._here, shard, "post", messages, lambda through: self._came(pair, through),
+            lambda error: self._failed(pair, error),
+        )  # fmt: skip
+
+    def _came(self, pair: tuple[int, int], through: int) -> None:
+        """They have it."""
+        self._under_way.discard(pair)
+        told(self._here.engine, *pair, through)
+        if pair in self._here.engine.outbox.waiting:
+            self._here.engine.outbox.fresh.add(pair)
+
+    def _failed(self, pair: tuple[int, int], error: FlashqError) -> None:
+        self._under_way.discard(pair)
+        self._here.engine.outbox.fresh.add(pair)
+        if self._retry is None:
+            self._retry = self._loop.call_later(RETRY_S, self.again)
+
+    def again(self) -> None:
+        """Try what failed: some time has passed, or a shard serves again."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self.send()
+
+    def stop(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+
+
+def _post(here: "ShardDispatcher", value: Any, way: internal.Answer) -> int:
+    messages = msgspec.convert(value, _messages)
+    return take(here.engine, messages)
+
+
+internal.WORDS["post"] = _post
