@@ -151,6 +151,8 @@ def _finish_run(engine: Engine, pieces: list[tuple[Page, int, int, Lease]], firs
         end_lease(engine, lease, count)
         keep(engine, Kept(page, start, stop, done, sum(map(len, page.jobs[start:stop]))))
     queue.active -= n
+    if queue.gate:
+        engine.free(queue)
     totals.active -= n
     queue.completed_total += n
     totals.completed += n

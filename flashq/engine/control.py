@@ -23,5 +23,5 @@ def resume(engine: Engine, name: str) -> None:
 
 def set_paused(engine: Engine, queue: Queue, paused: bool) -> None:
     queue.paused = paused
-    queue.gate = paused
+    queue.look_at_gate()
     engine.touch(queue)

@@ -56,7 +56,13 @@ def leave_active(engine: Engine, page: Page, i: int) -> None:
     lease = leases[i]
     leases[i] = None
     end_lease(engine, lease)
-    page.queue.active -= 1
+    queue, job = page.queue, page.jobs[i]
+    if queue.lines is not None and type(job) is Job and job.bound:
+        queue.lines.freed(job)
+        engine.free(queue)
+    elif queue.gate:
+        engine.free(queue)
+    queue.active -= 1
     engine.totals.active -= 1
 
 

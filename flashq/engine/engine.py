@@ -13,6 +13,7 @@ from typing import Any
 from flashq.engine import events
 from flashq.engine.idempotency import Answers
 from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
+from flashq.engine.lines import Lines
 from flashq.engine.outbox import Outbox
 from flashq.engine.pages import RESERVED_PAGES, Page, Slot
 from flashq.engine.queues import Queue
@@ -62,6 +63,8 @@ class Engine:
         self.sync = False
         self.woken: list[tuple[Waiter, Any]] = []
         self.touched: list[Queue] = []
+        self.freed: dict[Queue, None] = {}
+        """Queues that may give out more now, because a limit is not reached any more: served when the tick ends."""
         self.lease_lines: DeadlineLines[Lease] = DeadlineLines()
         self.wait_lines: DeadlineLines[Waiter] = DeadlineLines()
         self.timers = Timers()
@@ -146,6 +149,16 @@ class Engine:
             queue.touched = True
             self.touched.append(queue)
 
+    def free(self, queue: Queue) -> None:
+        """Pulls that wait at the queue are looked at when the tick ends."""
+        if queue.waiters and not self.replaying:
+            self.freed[queue] = None
+
+    def bind(self, queue: Queue) -> None:
+        """The queue has, or will have, jobs with a group or a key."""
+        if queue.lines is None:
+            queue.lines = Lines(self, queue)
+
     def new_page(self, queue: Queue, codec: int) -> Page:
         """The next page of ids for a queue."""
         slot = queue.slot
@@ -172,6 +185,12 @@ class Engine:
         self.lease_lines.shift(by_ms)
         self.wait_lines.shift(by_ms)
         self.mono_timers.shift(by_ms)
+        for queue in self.queues.values():
+            queue.rate_due += by_ms if queue.rate_due else 0
+            if queue.rate is not None:
+                queue.rate.at += by_ms
+            if queue.lines is not None:
+                queue.lines.shift(by_ms)
 
     def at_wall(self, at_ms: int, action: Callable[["Engine", Any], None], argument: Any) -> Any:
         return self.timers.add(at_ms, action, argument)

@@ -183,9 +183,18 @@ class Told(Event, tag=15, frozen=True, gc=False):
     through: int
 
 
+class LimitSet(Event, tag=60, frozen=True, gc=False):
+    """A limit of a queue (limits.py has the kinds); None: it ended."""
+
+    queue: str
+    kind: int
+    limit: int | None
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
+    | LimitSet
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -32,8 +32,8 @@ class Job:
     """A job with options or a history. Its id never changes; what a command may change is a field here."""
 
     __slots__ = (
-        "attempts", "backoff", "codec", "crash_token", "crashes", "created_at", "data", "error", "failures",
-        "last_heartbeat", "max_attempts", "options", "priority", "progress", "progress_msg", "queue",
+        "attempts", "backoff", "bound", "codec", "crash_token", "crashes", "created_at", "data", "error", "failures",
+        "last_heartbeat", "max_attempts", "options", "place", "priority", "progress", "progress_msg", "queue",
         "run_at", "seq", "stalls", "started_at", "state", "timeout", "timer", "token", "ttl", "died_at",
     )  # fmt: skip
 
@@ -66,6 +66,10 @@ class Job:
         self.died_at = 0
         self.failures: list[tuple[int, str]] | None = None
         """(time, text) of each failed attempt."""
+        self.bound = bool(options.group_id or options.limit_key)
+        """Stands in a line of its group or key while it is ready, not in a lane: lines.py."""
+        self.place = 0
+        """The number of its entry in that line; 0: it has none."""
         self.timer: Any = None
         """The entry of its ttl, if it has one."""
 

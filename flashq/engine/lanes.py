@@ -107,6 +107,29 @@ class Lane:
             else:
                 self.dead[seq] = times - 1
 
+    def peek(self, ready_at: Callable[[int], int]) -> tuple[int, int]:
+        """(moment it became ready, number) of the head; the lane has one. LIFO ones come before all else: 0."""
+        while self.front and (times := self.dead.get(self.front[-1])) is not None:
+            self._bury(self.front.pop(), times)
+        if self.front:
+            return 0, self.front[-1]
+        if self.dead:
+            self._skip_dead()
+            while self.due and (times := self.dead.get(self.due[0][1])) is not None:
+                self._bury(self.due.popleft()[1], times)
+        if self.head == len(self.fifo):
+            return self.due[0]
+        ready = ready_at(self.fifo[self.head]), self.fifo[self.head]
+        return min(ready, self.due[0]) if self.due else ready
+
+    def _bury(self, seq: int, times: int) -> None:
+        """A dead entry has surfaced."""
+        self.dead_count -= 1
+        if times == 1:
+            del self.dead[seq]
+        else:
+            self.dead[seq] = times - 1
+
     def _pop_any(self, ready_at: Callable[[int], int]) -> int | None:
         if self.front:
             return self.front.pop()

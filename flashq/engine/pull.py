@@ -12,6 +12,7 @@ from flashq.engine.endings import disarm
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Lease
+from flashq.engine.lines import Line, Lines
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Defaults
@@ -42,8 +43,27 @@ class Delivery(NamedTuple):
 
 
 def wanted(engine: Engine, queue: Queue, count: int) -> int:
-    """How many of `count` jobs the queue may give now: pause and limits."""
-    return 0 if queue.paused else count
+    """How many of `count` jobs the queue may give now: pause and limits. Sees to it that a token is not slept over."""
+    if queue.paused:
+        return 0
+    if queue.concurrency is not None:
+        count = min(count, queue.concurrency - queue.active)
+    rate = queue.rate
+    if rate is not None:
+        tokens = rate.tokens(engine.mono_ms)
+        if tokens < count:
+            count = tokens
+        at = rate.next_at() if tokens <= 0 else None
+        if at is not None and (not queue.rate_due or at < queue.rate_due):
+            queue.rate_due = at
+            engine.mono_timers.add(at, _token_due, queue)
+    return count
+
+
+def _token_due(engine: Engine, queue: Queue) -> None:
+    if queue.rate_due <= engine.mono_ms:
+        queue.rate_due = 0
+    engine.free(queue)
 
 
 def deliver(engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = None, gid: int = 0) -> Delivery | None:
@@ -55,13 +75,15 @@ def deliver(engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = 
         count = wanted(engine, queue, count)
     if queue.next_due and queue.next_due <= engine.now_ms:
         _bring_due(engine, queue)
-    if queue.top is None or count <= 0:
+    if count <= 0 or not (queue.top is not None or (queue.lines is not None and queue.lines.is_open())):
         return None
     token = engine.next_token()
     soft_ms = lease_ms or engine.limits.lease_ms
     giving = _Giving(engine, queue, token, soft_ms, gid)
     room = engine.limits.reply_bytes_max
     left = count
+    if queue.lines is not None and queue.lines.lines:
+        return _from_lines(giving, queue, queue.lines, left, room)
     while left and room > 0 and (lane := queue.top) is not None:
         first = lane.fifo[lane.head] if lane.plain_run() else -1
         page = queue.slot.pages[first >> PAGE_BITS] if first >= 0 else None
@@ -76,6 +98,41 @@ def deliver(engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = 
         room -= size
         if not len(lane):
             queue.lower_top()
+    return giving.done()
+
+
+def _from_lines(giving: "_Giving", queue: Queue, lines: Lines, left: int, room: int) -> Delivery | None:
+    """As `deliver`, where jobs of groups or keys are among those that are ready: one at a time, in turns."""
+    while left and room > 0:
+        free, keyed = lines.best()
+        lane = queue.top
+        if lane is not None:
+            first = lane.peek(queue.ready_at)
+            # The lane's head against the heads of groups' lines: priority, moment, push order.
+            if free is not None and (free.order, (free.moment, free.seq)) < (-lane.priority, first):
+                lane = None
+        served = free if lane is None else None
+        order = -lane.priority if lane is not None else free.order if free is not None else None
+        if keyed is not None and (
+            order is None or keyed.order < order or (keyed.order == order and keyed.moment <= lines.lane_turn)
+        ):
+            served, lane = keyed, None
+        elif lane is None and served is None:
+            break
+        if lane is not None:
+            n, size = giving.one(lane.pop(queue.ready_at), room)
+            lines.lane_served()
+            if not len(lane):
+                queue.lower_top()
+        else:
+            assert served is not None
+            n, size = giving.bound(lines, served.line, room)
+            if served is free:
+                lines.lane_served()
+        if not n:
+            break
+        left -= n
+        room -= size
     return giving.done()
 
 
@@ -169,6 +226,23 @@ class _Giving:
         self.count += 1
         return 1, size
 
+    def bound(self, lines: Lines, line: Line, room: int) -> tuple[int, int]:
+        """The head of a line that may be served."""
+        head = line.head()
+        assert head is not None
+        job = head[3]
+        size = len(job.data)
+        if size > room and self.count:
+            return 0, 0
+        lines.take(line)
+        page = self.queue.slot.pages[job.seq >> PAGE_BITS]
+        lend(self.engine, page, job.seq & (PAGE - 1), job, self.token, self.soft_ms, self.gid)
+        lines.after(line)
+        self.lone.append(job.id)
+        self.parts.append(job)
+        self.count += 1
+        return 1, size
+
     def shared(self) -> Lease:
         lease = self.lease
         if lease is None:
@@ -189,6 +263,8 @@ class _Giving:
             engine.events.append(events.leased_ids(self.token, self.soft_ms, self.gid, self.lone))
         queue.waiting -= n
         queue.active += n
+        if queue.rate is not None:
+            queue.rate.take(engine.mono_ms, n)
         totals = engine.totals
         totals.waiting -= n
         totals.active += n
@@ -217,6 +293,9 @@ def lend(engine: Engine, page: Page, i: int, job: Job, token: int, soft_ms: int,
     job.state = State.ACTIVE
     job.started_at = job.last_heartbeat = now
     job.token = token
+    if job.bound:
+        assert job.queue.lines is not None
+        job.queue.lines.lent(job)
     soft = job.options.stall_timeout or soft_ms
     lasts = min(job.timeout, soft) if job.timeout else soft
     lease = Lease(token, job.queue, now, soft, engine.mono_ms + lasts, gid)
@@ -248,7 +327,7 @@ def serve(engine: Engine, queue: Queue) -> None:
     """Jobs have become ready: hand them to the pulls that wait, first come first served."""
     waiters = queue.waiters
     passed_over = []
-    while waiters and queue.top is not None:
+    while waiters and queue.has_ready():
         waiter = waiters[0]
         if not waiter.live:
             waiters.popleft()
@@ -265,6 +344,13 @@ def serve(engine: Engine, queue: Queue) -> None:
         engine.woken.append((waiter, delivery))
     if passed_over:
         waiters.extendleft(reversed(passed_over))
+
+
+def serve_freed(engine: Engine) -> None:
+    """Limits are not reached any more: pulls that wait are looked at again."""
+    queues, engine.freed = engine.freed, {}
+    for queue in queues:
+        serve(engine, queue)
 
 
 def end_wait(engine: Engine, waiter: Waiter) -> None:

@@ -165,6 +165,8 @@ def decided(page: Page, seq: int, options: JobOptions, payload: bytes, now_ms: i
 def admit(engine: Engine, job: Job) -> None:
     """A new record joins its lane, or waits for its moment."""
     queue, totals = job.queue, engine.totals
+    if job.bound:
+        engine.bind(queue)
     queue.pushed_total += 1
     totals.pushed += 1
     if job.ttl:

@@ -7,7 +7,9 @@ from typing import Any, Final
 from flashq.engine.jobs import Job, State
 from flashq.engine.lanes import Lane
 from flashq.engine.leases import Done
+from flashq.engine.lines import Lines
 from flashq.engine.pages import PAGE, PAGE_BITS, Page, Slot
+from flashq.engine.rate_limits import Bucket
 
 MOVED_AT_ONCE: Final = 1_000
 """Delayed jobs that are moved into their lanes in one go: about a millisecond's work."""
@@ -30,10 +32,10 @@ class Queue:
     """All that is known of one named line."""
 
     __slots__ = (
-        "active", "completed", "completed_bytes", "completed_total", "dead", "dead_count", "delayed", "delayed_stale",
-        "failed_total", "gate", "kept", "lane", "lanes", "later", "name", "next_due", "open_pages",
-        "paused", "listed", "priorities", "pushed_total", "row", "slot", "top", "touched", "used_at", "waiters",
-        "waiters_dead", "waiting",
+        "active", "completed", "completed_bytes", "completed_total", "concurrency", "dead", "dead_count", "delayed",
+        "delayed_stale", "failed_total", "gate", "kept", "key_concurrency", "key_rate", "lane", "lanes", "later",
+        "lines", "listed", "name", "next_due", "open_pages", "paused", "priorities", "pushed_total", "rate",
+        "rate_due", "row", "slot", "top", "touched", "used_at", "waiters", "waiters_dead", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: Slot) -> None:
@@ -67,8 +69,16 @@ class Queue:
         """Dead letters, oldest first: sequence numbers."""
         self.dead_count = 0
         self.paused = False
+        self.rate: Bucket | None = None
+        self.rate_due = 0
+        """The moment (monotonic) a timer is set for, to serve who waits for a token; 0: none."""
+        self.concurrency: int | None = None
+        self.key_rate: int | None = None
+        self.key_concurrency: int | None = None
         self.gate = False
-        """Whether a pull has anything to check but the lanes: pause, limits, groups."""
+        """Whether a pull has anything to check first: pause, limits of the queue."""
+        self.lines: Lines | None = None
+        """Lines of groups and keys, once a job has come that is bound by one."""
         self.pushed_total = 0
         self.completed_total = 0
         self.failed_total = 0
@@ -78,6 +88,14 @@ class Queue:
         """Its place among the gauges in shared memory; -1: none yet."""
 
     # -- ready jobs
+
+    def look_at_gate(self) -> None:
+        """A pause or a limit began or ended."""
+        self.gate = self.paused or self.rate is not None or self.concurrency is not None
+
+    def has_ready(self) -> bool:
+        """Whether any job could be given out now, but for pause and limits of the queue."""
+        return self.top is not None or (self.lines is not None and self.lines.is_open())
 
     def lane_of(self, priority: int) -> Lane:
         lane = self.lanes.get(priority)
@@ -124,6 +142,11 @@ class Queue:
     def line_up(self, job: Job, *, came_back: bool = False) -> None:
         """A record is ready: into its lane, first of it if it is LIFO and did not come back."""
         job.state = State.WAITING
+        if job.bound:
+            assert self.lines is not None
+            self.waiting += 1
+            self.lines.add(job, came_back=came_back)
+            return
         lane = self.lane_of(job.priority)
         if job.options.lifo and not came_back:
             lane.front.append(job.seq)
@@ -144,8 +167,12 @@ class Queue:
     def step_out(self, job: Job) -> None:
         """A waiting or delayed record leaves the line from wherever it stands."""
         if job.state is State.WAITING:
-            self.lanes[job.priority].remove(job.seq)
             self.waiting -= 1
+            if job.bound:
+                assert self.lines is not None
+                self.lines.remove(job)
+                return
+            self.lanes[job.priority].remove(job.seq)
             self.lower_top()
         else:
             self.delayed -= 1
@@ -178,6 +205,11 @@ class Queue:
             job = self._is_delayed(entry)
             if job is None:
                 self.delayed_stale -= 1
+                continue
+            if job.bound:
+                self.delayed -= 1
+                self.line_up(job, came_back=job.attempts > 0)
+                moved += 1
                 continue
             lane = self.lane_of(job.priority)
             job.state = State.WAITING

@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Raw
 
-from flashq.engine import control, endings, outbox, retry
+from flashq.engine import control, endings, limits, outbox, retry
 from flashq.engine.ack import ack_run
 from flashq.engine.endings import as_record, complete, evict_run, forget, leave
 from flashq.engine.engine import Engine
@@ -22,6 +22,7 @@ from flashq.engine.events import (
     Expired,
     JobsPushed,
     Leases,
+    LimitSet,
     PagesReserved,
     Posted,
     QueuePaused,
@@ -68,6 +69,7 @@ class Replayer:
             APPLY[type(event)](engine, event)
         engine.events.clear()
         engine.woken.clear()
+        engine.freed.clear()
 
     def finish(self, boot: str, mono_ms: int, *, clean: bool) -> None:
         """The last record is applied: set the clock, and start on fresh pages of ids.
@@ -175,6 +177,7 @@ def _place(engine: Engine, job_id: int) -> tuple[Page, int]:
 def _leased(engine: Engine, event: Leases) -> None:
     engine.see_token(event.token)
     shared: Lease | None = None
+    count_tokens(engine, event)
     for job_id in event.ids:
         page, i = _place(engine, job_id)
         queue = page.queue
@@ -201,6 +204,13 @@ def _leased(engine: Engine, event: Leases) -> None:
         queue.active += 1
         engine.totals.waiting -= 1
         engine.totals.active += 1
+
+
+def count_tokens(engine: Engine, event: Leases) -> None:
+    """A rate limit's bucket is, after a restart, what it was."""
+    queue = _place(engine, event.ids[0])[0].queue
+    if queue.rate is not None:
+        queue.rate.take(engine.mono_ms, len(event.ids))
 
 
 def _take_plain(queue: Queue, seq: int) -> None:
@@ -304,6 +314,10 @@ def _uncrashed(engine: Engine, event: Uncrashed) -> None:
     retry.uncrash(as_record(page, i))
 
 
+def _limit(engine: Engine, event: LimitSet) -> None:
+    limits.apply(engine, engine.queue(event.queue), event.kind, event.limit)
+
+
 def _taken(engine: Engine, event: Taken) -> None:
     engine.outbox.taken[event.source, event.target] = event.no
 
@@ -331,4 +345,5 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Posted: outbox.keep,
     Taken: _taken,
     Told: _told,
+    LimitSet: _limit,
 }

@@ -67,7 +67,7 @@ def check_entry(limits: Limits, options: JobOptions, payload: bytes, index: int 
         raise type(e)(f"jobs[{index}]: {e}") from None
 
 
-NOT_YET = ("unique_key", "debounce_id", "job_id", "depends_on", "group_id", "limit_key")
+NOT_YET = ("unique_key", "debounce_id", "job_id", "depends_on")
 
 
 def _check_known(options: JobOptions) -> None:

@@ -40,5 +40,6 @@ class Gauges:
             gauge = self._queues[queue.name] = self._writer.gauge(queue.name)
         gauge.write(
             queue.waiting, queue.active, queue.delayed, queue.dead_count, queue.completed, int(queue.paused),
-            NO_LIMIT, NO_LIMIT,
+            NO_LIMIT if queue.rate is None else queue.rate.limit,
+            NO_LIMIT if queue.concurrency is None else queue.concurrency,
         )  # fmt: skip

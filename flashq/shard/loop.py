@@ -13,7 +13,7 @@ from typing import Final
 
 from flashq.clock import Clock
 from flashq.engine.engine import Engine
-from flashq.engine.pull import give_up_waits
+from flashq.engine.pull import give_up_waits, serve_freed
 from flashq.engine.retry import end_leases
 from flashq.errors import StorageError
 from flashq.shard.dispatcher import ShardDispatcher
@@ -60,6 +60,8 @@ class ShardLoop:
         if self._stopped:
             return
         engine = self.engine
+        while engine.freed:
+            serve_freed(engine)
         if engine.woken:
             self._dispatcher.answer_woken()
         if engine.events:

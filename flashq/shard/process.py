@@ -245,6 +245,7 @@ class Shard:
         ticks.arrived(len(incoming.frame))
 
     def _keep_back(self, replies: RemoteReplies) -> None:
+        self._ticks.wake()  # the answer of a third process comes outside of any tick
         self._ticks.dirty.append(replies)
 
     def _on_notice(self, peer: str, kind: int, payload: bytes) -> None:

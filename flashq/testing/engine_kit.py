@@ -14,7 +14,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import Page
-from flashq.engine.pull import Delivery, Part, deliver, give_up_waits, serve, wait
+from flashq.engine.pull import Delivery, Part, deliver, give_up_waits, serve, serve_freed, wait
 from flashq.engine.push import push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.replay import Replayer
@@ -83,6 +83,7 @@ class EngineKit:
     def commit(self) -> None:
         """End the tick. What the journal raises stays unanswered."""
         engine = self.engine
+        serve_freed(engine)
         self.woken += [(w.ticket, given(d) if d is not None else None) for w, d in engine.woken]
         engine.woken.clear()
         if engine.events:
@@ -267,12 +268,15 @@ def all_jobs(engine: Engine) -> dict[int, dict[str, Any]]:
     }
 
 
-def queue_facts(queue: Queue) -> dict[str, Any]:
+def queue_facts(engine: Engine, queue: Queue) -> dict[str, Any]:
     """Counts of a queue, what is kept and what is dead, in order."""
     kept = [queue.slot.id_of(k.page.base + i) for k in queue.kept for i in range(k.start, k.stop)]
     return {
         "queued": queue.waiting + queue.delayed, "active": queue.active, "completed": queue.completed,
         "dead": list(queue.dead), "dead_count": queue.dead_count, "kept": kept, "paused": queue.paused,
+        "limits": (queue.rate and (queue.rate.limit, queue.rate.tokens(engine.mono_ms)), queue.concurrency,
+                   queue.key_rate, queue.key_concurrency),
+        "bound": queue.lines and (sorted(queue.lines.busy), {n: k.active for n, k in queue.lines.keys.items()}),
         "totals": (queue.pushed_total, queue.completed_total, queue.failed_total),
     }  # fmt: skip
 
@@ -286,7 +290,7 @@ def engine_facts(engine: Engine) -> dict[str, Any]:
     return {
         "jobs": all_jobs(engine),
         "queues": {
-            n: f for n, q in engine.queues.items() if (f := queue_facts(q))["totals"] != idle or q.paused
+            n: f for n, q in engine.queues.items() if (f := queue_facts(engine, q))["totals"] != idle or q.gate
         },
         "totals": {name: getattr(totals, name) for name in names} | {"queued": totals.waiting + totals.delayed},
         "ended": {no: (slot.bad.runs(), slot.gone.runs()) for no, slot in engine.slots.items() if slot.next_page},
