@@ -1,6 +1,6 @@
 """How a job ends: completed and kept, completed and forgotten, dead letter, dropped; and what is kept how long."""
 
-from flashq.engine import events
+from flashq.engine import events, uniqueness
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import NO_OPTIONS, Job, State
 from flashq.engine.leases import Done, Lease
@@ -16,7 +16,8 @@ def as_record(page: Page, i: int) -> Job:
     if type(job) is Job:
         return job
     defaults = page.defaults
-    record = Job(page.queue, page.base + i, job, page.codec, NO_OPTIONS, page.created_at(i))
+    created_at = page.created_at(i)
+    record = Job(page.queue, page.base + i, job, page.codec, NO_OPTIONS, created_at, created_at)
     record.max_attempts = defaults.max_attempts
     record.backoff = defaults.backoff_ms
     record.ttl = defaults.ttl_ms
@@ -105,6 +106,7 @@ def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
     job = page.jobs[i]
     if type(job) is Job:
         disarm(engine, job)
+        uniqueness.release(job)
     slot = page.slot
     seq = page.base + i
     (slot.bad if bad else slot.gone).add(seq, seq + 1)
@@ -144,6 +146,7 @@ def complete(
     totals.latency_count += 1
     if record:
         disarm(engine, job)
+        uniqueness.release(job)
         job.state = State.COMPLETED
         if job.options.remove_on_complete:
             forget(engine, page, i, bad=False)

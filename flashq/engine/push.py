@@ -1,8 +1,9 @@
 """PUSH and PUSHB: a job comes in."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from flashq.engine import events
+from flashq.engine import debounce, events, uniqueness
 from flashq.engine.endings import expire
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
@@ -11,7 +12,7 @@ from flashq.engine.pull import serve
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Limits
 from flashq.engine.validation import check_entry
-from flashq.errors import LimitExceeded
+from flashq.errors import LimitExceeded, RequestError
 from flashq.protocol.commands import JobOptions
 
 
@@ -118,22 +119,69 @@ def counted_in(engine: Engine, queue: Queue, n: int) -> None:
         engine.touch(queue)
 
 
+class Pushed(NamedTuple):
+    """What became of a batch."""
+
+    ids: list[int]
+    """Of the accepted entries, in order."""
+    refused: list[tuple[int, RequestError]]
+    """(index, why) of the others."""
+
+
 def push_jobs(
     engine: Engine, queue: Queue, codec: int, entries: Sequence[tuple[JobOptions, bytes]], frame: bytes
 ) -> list[int]:
-    """Jobs of which some have options; their ids. Raises, naming the first bad entry, with nothing stored."""
+    """Jobs of which some have options; the ids of the accepted. Raises where the only one is refused."""
+    pushed = push_each(engine, queue, codec, entries, frame)
+    if pushed.refused and len(entries) == 1:
+        raise pushed.refused[0][1]
+    return pushed.ids
+
+
+def push_each(
+    engine: Engine, queue: Queue, codec: int, entries: Sequence[tuple[JobOptions, bytes]], frame: bytes
+) -> Pushed:
+    """As PUSHB: what is refused for its keys is named, the rest is stored.
+
+    Raises, naming the first bad entry, with nothing stored, where one is malformed.
+    """
+    check_entries(engine, entries)
+    ids: list[int] = []
+    refused: list[tuple[int, RequestError]] = []
     for k, (options, payload) in enumerate(entries):
-        check_entry(engine.limits, options, payload, k if len(entries) > 1 else None)
-    ids = []
-    for options, payload in entries:
+        error = refusal(engine, queue, options)
+        if error is not None:
+            refused.append((k, error))
+            continue
         job = new_job(engine, queue, codec, options, payload)
         admit(engine, job)
         ids.append(job.id)
-    engine.record(events.JobsPushed(ids, [], codec, frame))
-    engine.touch(queue)
-    if queue.waiters:
-        serve(engine, queue)
-    return ids
+    if ids:
+        engine.record(events.JobsPushed(ids, [k for k, _ in refused], codec, frame))
+        engine.touch(queue)
+        if queue.waiters:
+            serve(engine, queue)
+    return Pushed(ids, refused)
+
+
+def check_entries(engine: Engine, entries: Sequence[tuple[JobOptions, bytes]]) -> None:
+    """Raise, naming the first bad entry, unless every one is well-formed."""
+    limits = engine.limits
+    if len(entries) == 1:
+        check_entry(limits, *entries[0], None)
+        return
+    for k, (options, payload) in enumerate(entries):
+        check_entry(limits, options, payload, k)
+
+
+def refusal(engine: Engine, queue: Queue, options: JobOptions) -> RequestError | None:
+    """Why a well-formed job cannot be stored now."""
+    if options.debounce_id is not None:
+        debounced = debounce.refusal(engine, queue, options.debounce_id)
+        if debounced is not None:
+            return debounced
+    key = options.unique_key
+    return uniqueness.refusal(queue, key) if key is not None and key in queue.unique else None
 
 
 def new_job(engine: Engine, queue: Queue, codec: int, options: JobOptions, payload: bytes) -> Job:
@@ -152,23 +200,34 @@ def new_job(engine: Engine, queue: Queue, codec: int, options: JobOptions, paylo
 
 def decided(page: Page, seq: int, options: JobOptions, payload: bytes, now_ms: int) -> Job:
     """A record with everything settled that its options leave open, by the defaults of its page."""
+    wait_ms = options.delay
+    run_at = now_ms + wait_ms if wait_ms else now_ms
+    job = Job(page.queue, seq, payload, page.codec, options, now_ms, run_at, options.priority or 0)
+    if options.group_id or options.limit_key:
+        job.bound = True
     defaults = page.defaults
-    job = Job(page.queue, seq, payload, page.codec, options, now_ms)
-    job.max_attempts = defaults.max_attempts if options.max_attempts is None else options.max_attempts
-    job.backoff = defaults.backoff_ms if options.backoff is None else options.backoff
-    job.ttl = defaults.ttl_ms if options.ttl is None else options.ttl
-    job.timeout = defaults.timeout_ms if options.timeout is None else options.timeout
-    job.run_at = now_ms + (options.delay or 0)
+    value = options.max_attempts
+    job.max_attempts = defaults.max_attempts if value is None else value
+    value = options.backoff
+    job.backoff = defaults.backoff_ms if value is None else value
+    value = options.ttl
+    job.ttl = defaults.ttl_ms if value is None else value
+    value = options.timeout
+    job.timeout = defaults.timeout_ms if value is None else value
     return job
 
 
 def admit(engine: Engine, job: Job) -> None:
-    """A new record joins its lane, or waits for its moment."""
-    queue, totals = job.queue, engine.totals
+    """A new record joins its lane, or waits for its moment; its keys are taken."""
+    queue, totals, options = job.queue, engine.totals, job.options
     if job.bound:
         engine.bind(queue)
     queue.pushed_total += 1
     totals.pushed += 1
+    if options.unique_key is not None:
+        queue.unique[options.unique_key] = job.seq
+    if options.debounce_id is not None:
+        debounce.open_window(engine, queue, options)
     if job.ttl:
         job.timer = engine.at_wall(job.created_at + job.ttl, expire, job)
     if job.run_at > engine.now_ms:

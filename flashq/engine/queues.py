@@ -32,10 +32,10 @@ class Queue:
     """All that is known of one named line."""
 
     __slots__ = (
-        "active", "completed", "completed_bytes", "completed_total", "concurrency", "dead", "dead_count", "delayed",
-        "delayed_stale", "failed_total", "gate", "kept", "key_concurrency", "key_rate", "lane", "lanes", "later",
-        "lines", "listed", "name", "next_due", "open_pages", "paused", "priorities", "pushed_total", "rate",
-        "rate_due", "row", "slot", "top", "touched", "used_at", "waiters", "waiters_dead", "waiting",
+        "active", "completed", "completed_bytes", "completed_total", "concurrency", "dead", "dead_count", "debounced",
+        "delayed", "delayed_stale", "failed_total", "gate", "kept", "key_concurrency", "key_rate", "lane", "lanes",
+        "later", "lines", "listed", "name", "next_due", "open_pages", "paused", "priorities", "pushed_total", "rate",
+        "rate_due", "row", "slot", "top", "touched", "unique", "used_at", "waiters", "waiters_dead", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: Slot) -> None:
@@ -68,6 +68,10 @@ class Queue:
         self.dead: dict[int, None] = {}
         """Dead letters, oldest first: sequence numbers."""
         self.dead_count = 0
+        self.unique: dict[str, int] = {}
+        """Unique keys that are taken, and the sequence numbers of the jobs that hold them."""
+        self.debounced: dict[str, int] = {}
+        """Debounce ids, and until when they are."""
         self.paused = False
         self.rate: Bucket | None = None
         self.rate_due = 0

@@ -4,7 +4,7 @@ Monotonic times of different boots cannot be compared: replay runs on a clock of
 record of one boot to the first of the next as if no time had passed, and is set against the machine's clock at the end.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import Raw
@@ -141,25 +141,36 @@ def _jobs_pushed(engine: Engine, event: JobsPushed) -> None:
     command = FULL[event.codec](event.frame)  # type: ignore[index]
     queue = engine.queue(command.queue)
     entries = command.jobs if hasattr(command, "jobs") else [command]
+    left_out = {*event.refused, *event.existing}
+    ids = event.ids
+    if event.existing:
+        ids = [job_id for k, job_id in zip(accepted_of(entries, event), ids, strict=True) if k not in left_out]
+    stored = [entry for k, entry in enumerate(entries) if k not in left_out] if left_out else entries
+    for entry, job_id in zip(stored, ids, strict=True):
+        put_job(engine, queue, event.codec, entry, job_id)
+
+
+def accepted_of(entries: Sequence[Any], event: JobsPushed) -> list[int]:
+    """Indexes of the entries that `ids` are of."""
     refused = set(event.refused)
-    accepted = [e for k, e in enumerate(entries) if k not in refused]
-    existing = set(event.existing)
-    for k, (entry, job_id) in enumerate(zip(accepted, event.ids, strict=True)):
-        if k in existing:
-            continue
-        seq = job_id >> 10
-        page = page_at(engine, queue, seq >> PAGE_BITS, event.codec)
-        fill(page, seq & (PAGE - 1))
-        if page.last_ms != engine.now_ms:
-            page.mark(engine.now_ms)
-        payload = payload_of(entry.data, event.codec)
-        entry.data = _NOTHING
-        folded(entry)
-        job = decided(page, seq, entry, payload, engine.now_ms)
-        page.jobs.append(job)
-        page.live += 1
-        page.records += 1
-        admit(engine, job)
+    return [k for k in range(len(entries)) if k not in refused]
+
+
+def put_job(engine: Engine, queue: Queue, codec: int, entry: Any, job_id: int) -> None:
+    """A job with options goes where it was put."""
+    seq = job_id >> 10
+    page = page_at(engine, queue, seq >> PAGE_BITS, codec)
+    fill(page, seq & (PAGE - 1))
+    if page.last_ms != engine.now_ms:
+        page.mark(engine.now_ms)
+    payload = payload_of(entry.data, codec)
+    entry.data = _NOTHING
+    folded(entry)
+    job = decided(page, seq, entry, payload, engine.now_ms)
+    page.jobs.append(job)
+    page.live += 1
+    page.records += 1
+    admit(engine, job)
 
 
 _NOTHING = Raw(b"null")

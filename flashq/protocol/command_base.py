@@ -66,17 +66,21 @@ JOB_OPTION_ALIASES: Final = (
 
 def folded(options: JobOptions) -> None:
     """Fold aliases into their twins and nulls into defaults, in place."""
-    for alias, name in JOB_OPTION_ALIASES:
-        value = getattr(options, alias)
-        if value is not None:
-            if getattr(options, name) is None:
-                setattr(options, name, value)
-            setattr(options, alias, None)
+    if options.jobId is not None or options.keepCompletedAge is not None or options.keepCompletedCount is not None:
+        for alias, name in JOB_OPTION_ALIASES:
+            value = getattr(options, alias)
+            if value is not None:
+                if getattr(options, name) is None:
+                    setattr(options, name, value)
+                setattr(options, alias, None)
     if options.priority is None:
         options.priority = 0
-    options.lifo = options.lifo or False
-    options.remove_on_complete = options.remove_on_complete or False
-    options.remove_on_fail = options.remove_on_fail or False
+    if options.lifo is None:
+        options.lifo = False
+    if options.remove_on_complete is None:
+        options.remove_on_complete = False
+    if options.remove_on_fail is None:
+        options.remove_on_fail = False
 
 
 __all__ = [

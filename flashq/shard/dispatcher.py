@@ -16,7 +16,7 @@ from flashq.engine import control, queries, retry
 from flashq.engine.engine import Engine
 from flashq.engine.idempotency import digest_of, remember
 from flashq.engine.pull import Delivery, Part, deliver, end_wait, serve, wait
-from flashq.engine.push import check_batch_size, push_jobs, push_plain, push_plain_batch
+from flashq.engine.push import Pushed, check_batch_size, push_each, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
 from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated, UnknownCommand
@@ -300,8 +300,9 @@ class ShardDispatcher:
             payload = payload_of(job.data, codec)
             job.data = c.NULL
             entries.append((job, payload))
-        ids = push_jobs(self.engine, queue, codec, entries, frame) if entries else []
-        self._say(link, codec, replies.ok(codec, {"ids": ids}), command)
+        self._say(
+            link, codec, replies.ok(codec, pushed_fields(push_each(self.engine, queue, codec, entries, frame))), command
+        )
 
     # -- pull
 
@@ -618,6 +619,14 @@ def acked_fields(ids: list[int], refused: list[tuple[int, FlashqError]]) -> dict
         fields["not_found"] = missing
     if lost:
         fields["errors"] = lost
+    return fields
+
+
+def pushed_fields(pushed: Pushed) -> dict[str, Any]:
+    """The fields of a reply to PUSHB."""
+    fields: dict[str, Any] = {"ids": pushed.ids}
+    if pushed.refused:
+        fields["errors"] = fields["failed"] = [{"index": k, "error": str(e), "code": e.code} for k, e in pushed.refused]
     return fields
 
 

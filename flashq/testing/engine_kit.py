@@ -15,7 +15,7 @@ from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import Page
 from flashq.engine.pull import Delivery, Part, deliver, give_up_waits, serve, serve_freed, wait
-from flashq.engine.push import push_jobs, push_plain, push_plain_batch
+from flashq.engine.push import Pushed, push_each, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.replay import Replayer
 from flashq.engine.settings import Defaults, Limits
@@ -110,6 +110,14 @@ class EngineKit:
             ids = [i for run in push_plain_batch(engine, line, codec, payloads, frame) for i in run]
         self.commit()
         return ids
+
+    def push_each(self, queue: str, *specs: Spec, codec: int = 0) -> Pushed:
+        """PUSHB of jobs with options: what was accepted, and what was not."""
+        engine = self._begin()
+        frame, entries, payloads = decoded(queue, specs, codec)
+        pushed = push_each(engine, engine.queue(queue), codec, list(zip(entries, payloads, strict=True)), frame)
+        self.commit()
+        return pushed
 
     def pull(self, queue: str, count: int = 1, *, lease_ms: int | None = None, gid: int = 0) -> Given | None:
         """PULL or PULLB that does not wait. `gid` not 0: tied to that connection."""
@@ -278,6 +286,8 @@ def queue_facts(engine: Engine, queue: Queue) -> dict[str, Any]:
                    queue.key_rate, queue.key_concurrency),
         "bound": queue.lines and (sorted(queue.lines.busy), {n: k.active for n, k in queue.lines.keys.items()}),
         "totals": (queue.pushed_total, queue.completed_total, queue.failed_total),
+        "unique": {key: queue.slot.id_of(seq) for key, seq in queue.unique.items()},
+        "debounced": {key: until for key, until in queue.debounced.items() if until > engine.now_ms},
     }  # fmt: skip
 
 

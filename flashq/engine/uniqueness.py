@@ -1,0 +1,22 @@
+"""Unique keys: of all jobs of a queue with one key only one exists, in any state but completed.
+
+The key is taken when the job is pushed (`admit` in push.py) and free again in the moment in which it completes or
+ceases to exist; retries, dead letters and their revival keep it. It is a field of the job's options, so that replay
+finds it where pushes are.
+"""
+
+from flashq.engine.jobs import Job
+from flashq.engine.queues import Queue
+from flashq.errors import Duplicate
+
+
+def refusal(queue: Queue, key: str) -> Duplicate | None:
+    """Why a job with this key cannot be pushed now."""
+    return Duplicate(f"Duplicate job with key: {key}") if key in queue.unique else None
+
+
+def release(job: Job) -> None:
+    """The job completed or ceased to exist."""
+    key = job.options.unique_key
+    if key is not None and job.queue.unique.get(key) == job.seq:
+        del job.queue.unique[key]
