@@ -39,9 +39,13 @@ ALIASES: Final[Mapping[str, str]] = {
     "PORT": "port",
     "TCP_PORT": "port",
     "UNIX_SOCKET": "unix_socket",
+    "HTTP_PORT": "http_port",
+    "CORS_ALLOW_ORIGIN": "cors_allow_origin",
     "AUTH_TOKENS": "auth_tokens",
 }
 """Names of older servers; FLASHQ_<NAME> wins over them, and a later line of this table over an earlier one."""
+SWITCHES: Final[Mapping[str, tuple[str, bool]]] = {"HTTP": ("http", True), "NO_HTTP": ("http", False)}
+"""Variables of older servers that count by being there, whatever their value; a later line wins."""
 
 Durability = Literal["fsync", "commit", "memory"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -74,6 +78,14 @@ class Settings:
     """TCP port; 0 takes a free one."""
     unix_socket: Path | None = None
     """Unix socket to listen on beside TCP: faster on the same machine, guarded by file permissions."""
+    http: bool = True
+    """Serve HTTP too."""
+    http_port: int = 6790
+    """HTTP port, on the same address; 0 takes a free one."""
+    cors_allow_origin: str = "*"
+    """Origins whose pages may use HTTP from a browser, comma separated; `*` is any, empty is none."""
+    http_keep_alive_ms: int = 75_000
+    """How long an HTTP connection without a request is kept. Longer: fewer reconnects, more open connections."""
     auth_tokens: tuple[str, ...] = field(default=(), repr=False)
     """Tokens that clients may show, comma separated in the environment. None: every client is trusted."""
     insecure: bool = False
@@ -88,6 +100,8 @@ class Settings:
     """Shard processes. More than cores gain nothing. A data folder keeps the number it was made with."""
     routers: int = 1
     """Router processes on one listener. More: faster connects; a steady connection does not notice."""
+    api_workers: int = 1
+    """HTTP processes on one listener. More: more requests a second, where cores are free."""
     data: Path = Path("data")
     """Folder of journals and tables, locked by one cluster."""
     run: Path = _DERIVED
@@ -173,6 +187,10 @@ class Settings:
     queue_forget_ms: int = 3_600_000
     """An unused queue without jobs and settings is forgotten after so long."""
 
+    # Figures
+    metrics_queues_max: int = 1_000
+    """Queues with series of their own in `/metrics/prometheus`; the rest is summed as `__other__`."""
+
     # Log
     log_level: LogLevel = "info"
     """Least level that is written."""
@@ -249,6 +267,9 @@ def _from_environment(environ: Mapping[str, str]) -> _Found:
     for alias, name in ALIASES.items():
         if alias in environ:
             found[name] = (environ[alias], alias)
+    for variable, (name, switched) in SWITCHES.items():
+        if variable in environ:
+            found[name] = (switched, variable)
     for variable, value in environ.items():
         if variable.startswith(PREFIX) and not _is_foreign(variable, value):
             name = _known(variable.removeprefix(PREFIX).lower(), variable)
@@ -259,7 +280,8 @@ def _from_environment(environ: Mapping[str, str]) -> _Found:
 
 
 def _is_foreign(variable: str, value: str) -> bool:
-    linked = _SERVICE_LINK.fullmatch(variable) is not None or (variable == "FLASHQ_PORT" and "://" in value)
+    address = variable in ("FLASHQ_PORT", "FLASHQ_HTTP_PORT") and "://" in value
+    linked = _SERVICE_LINK.fullmatch(variable) is not None or address
     return linked or variable in _NOT_SETTINGS
 
 
@@ -295,6 +317,10 @@ _YEARS: Final = 3_650 * DAY_MS
 _MANY: Final = 1_000_000_000
 _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "port": (0, 65_535),
+    "http_port": (0, 65_535),
+    "http_keep_alive_ms": (100, DAY_MS),
+    "api_workers": (1, 64),
+    "metrics_queues_max": (0, _MANY),
     "shards": (1, SHARDS_MAX),
     "routers": (1, 64),
     "default_max_attempts": (0, _MANY),
@@ -357,8 +383,11 @@ def allowed(name: str) -> str:
     if kind is bool:
         return "true or false"
     return {"auth_tokens": "a list of texts, or one text with commas"}.get(
-        name, "a path" if name != "host" else "a text"
+        name, "a text" if name in _TEXTS else "a path"
     )
+
+
+_TEXTS: Final = frozenset({"host", "cors_allow_origin"})
 
 
 def _bounds(name: str) -> tuple[float, float]:

@@ -27,6 +27,10 @@ def start(
     unix_socket: Annotated[
         str | None, typer.Option(metavar="PATH", help="Unix socket beside it.", rich_help_panel=_DOORS)
     ] = None,
+    http: Annotated[
+        bool | None, typer.Option("--http/--no-http", help="Serve HTTP too.", rich_help_panel=_DOORS)
+    ] = None,
+    http_port: Annotated[str | None, typer.Option(help="HTTP port; 0: a free one.", rich_help_panel=_DOORS)] = None,
     insecure: Annotated[
         bool | None,
         typer.Option(
@@ -35,6 +39,7 @@ def start(
     ] = None,
     shards: Annotated[str | None, typer.Option(help="Shard processes.", rich_help_panel=_PROCESSES)] = None,
     routers: Annotated[str | None, typer.Option(help="Router processes.", rich_help_panel=_PROCESSES)] = None,
+    api_workers: Annotated[str | None, typer.Option(help="HTTP processes.", rich_help_panel=_PROCESSES)] = None,
     data: Annotated[
         str | None, typer.Option(metavar="DIR", help="Folder of journals and tables.", rich_help_panel=_PROCESSES)
     ] = None,
@@ -54,9 +59,12 @@ def start(
         "host": host,
         "port": port,
         "unix_socket": unix_socket,
+        "http": http,
+        "http_port": http_port,
         "insecure": insecure,
         "shards": shards,
         "routers": routers,
+        "api_workers": api_workers,
         "data": data,
         "run": run,
         "durability": durability,

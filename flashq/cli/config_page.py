@@ -9,7 +9,7 @@ from typing import Final
 
 from flashq import config
 from flashq.cli.config import worded
-from flashq.config import ALIASES, FIELDS, PREFIX, Settings, allowed
+from flashq.config import ALIASES, FIELDS, PREFIX, SWITCHES, Settings, allowed
 
 _HEAD: Final = """\
 # Configuration
@@ -61,6 +61,9 @@ def _row(name: str, text: str) -> str:
     others = [f"`{alias}`" for alias, meant in ALIASES.items() if meant == name]
     if others:
         text += f" Also {', '.join(others)} in the environment."
+    for variable, (meant, value) in SWITCHES.items():
+        if meant == name:
+            text += f" `{variable}`, whatever its value, means {str(value).lower()}."
     default = _MACHINE.get(name) or f"`{worded(Settings(), name)}`"
     return f"| `{name}`<br>`{PREFIX}{name.upper()}` | {default} | {allowed(name)} | {text} |"
 

@@ -5,17 +5,11 @@ import socket
 
 from flashq.api.stream.gateway import StreamGateway
 from flashq.clock import SystemClock
-from flashq.protocol.tokens import authenticator
+from flashq.cluster.peers import Peers
 from flashq.router import process as router
-from flashq.router.dispatcher import RoutingDispatcher
 from flashq.shard import process as shard
 from flashq.transport.child import ChildContext, PeerGone, PeerReady
-from flashq.transport.envelope import UNAVAILABLE
-from flashq.transport.exchange import Exchange
-from flashq.transport.forwarding import Forwarder
-from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
-from flashq.transport.totals import SharedTotals
 
 
 class RouterGateway:
@@ -23,22 +17,11 @@ class RouterGateway:
 
     def __init__(self, ctx: ChildContext, state: SharedState) -> None:
         loop = asyncio.get_running_loop()
-        settings = ctx.settings
-        clock = SystemClock()
-        self._exchange = Exchange(
-            ctx.name, ctx.run, epoch=ctx.incarnation, loop=loop, on_request=_nothing_to_ask, on_peer_gone=_noted
-        )
-        self._forwarder = Forwarder(
-            self._exchange, state.owner, deadline_ms=settings.request_deadline_ms, mono_ms=clock.mono_ms
-        )
-        dispatcher = RoutingDispatcher(
-            self._forwarder, owner_of=state.owner, totals=SharedTotals(state, settings.shards),
-            authenticate=authenticator(settings.auth_tokens), max_batch=settings.max_batch,
-            shards=settings.shards,
-        )  # fmt: skip
+        self._peers = Peers(ctx, state, loop)
         self._gateway = StreamGateway(
-            loop, clock, settings, dispatcher, on_begin=_no_clock, on_end=_nothing_to_commit, inline=True
-        )
+            loop, SystemClock(), ctx.settings, self._peers.dispatcher, on_begin=_no_clock, on_end=_nothing_to_commit,
+            inline=True,
+        )  # fmt: skip
 
     async def start(self) -> None:
         """Connections are adopted one by one: there is nothing to start."""
@@ -46,7 +29,7 @@ class RouterGateway:
     async def stop(self) -> None:
         """Returns when all are closed."""
         await self._gateway.stop()
-        await self._exchange.stop()
+        await self._peers.stop()
 
     def keep(self, sock: socket.socket, data: bytes, gid: int) -> None:
         """Serve a connection from now on."""
@@ -54,18 +37,7 @@ class RouterGateway:
 
     def on_peer(self, order: PeerGone | PeerReady) -> None:
         """A peer came or went."""
-        if isinstance(order, PeerGone):
-            self._exchange.peer_gone(order.name, order.incarnation)
-        elif order.name.startswith("shard-"):
-            self._forwarder.announce(int(order.name.removeprefix("shard-")))
-
-
-def _nothing_to_ask(incoming: Incoming) -> None:
-    incoming.refuse(UNAVAILABLE)
-
-
-def _noted(name: str, epoch: int) -> None:
-    """What was pending to it has failed already."""
+        self._peers.on_peer(order)
 
 
 def _no_clock(now_ms: int, mono_ms: int) -> None:

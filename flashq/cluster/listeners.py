@@ -6,6 +6,7 @@ Without SO_REUSEPORT: with it a second cluster would bind the same port in silen
 import errno
 import socket
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -19,8 +20,26 @@ KEEPALIVE_PROBES: Final = 3
 """A peer that is gone without a word is found 30 + 3 * 10 s after its last one."""
 
 
+STREAM: Final = "stream"
+"""Doors of TCP and Unix sockets: the routers'."""
+HTTP: Final = "http"
+
+
+def open_doors(settings: Settings, kinds: Iterable[str]) -> dict[str, list[socket.socket]]:
+    """The doors of these kinds, listening. Raises ConfigError as `open_listeners` does."""
+    opened: dict[str, list[socket.socket]] = {}
+    try:
+        for kind in kinds:
+            opened[kind] = _OPEN[kind](settings)
+    except BaseException:
+        for listeners in opened.values():
+            close_listeners(listeners)
+        raise
+    return opened
+
+
 def open_listeners(settings: Settings) -> list[socket.socket]:
-    """All doors, listening. Raises ConfigError, one line, for an address that is taken or cannot be had."""
+    """The doors of streams, listening. Raises ConfigError, one line, for an address that is taken or cannot be had."""
     opened = [open_tcp(settings.host, settings.port)]
     try:
         if settings.unix_socket is not None:
@@ -31,8 +50,16 @@ def open_listeners(settings: Settings) -> list[socket.socket]:
     return opened
 
 
-def open_tcp(host: str, port: int) -> socket.socket:
-    """A listening TCP socket."""
+def open_http(settings: Settings) -> list[socket.socket]:
+    """The door of HTTP, listening. Raises ConfigError as `open_listeners` does."""
+    return [open_tcp(settings.host, settings.http_port, "http_port")]
+
+
+_OPEN: Final = {STREAM: open_listeners, HTTP: open_http}
+
+
+def open_tcp(host: str, port: int, name: str = "port") -> socket.socket:
+    """A listening TCP socket; `name` is the setting its port comes from."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -47,7 +74,7 @@ def open_tcp(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         taken = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ConfigError(f"port = {port}: cannot listen on {host}:{port}: {taken}") from error
+        raise ConfigError(f"{name} = {port}: cannot listen on {host}:{port}: {taken}") from error
     return sock
 
 

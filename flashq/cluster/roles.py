@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, NamedTuple
 
+from flashq.cluster import listeners
 from flashq.config import Settings
 from flashq.transport.child import ChildContext
 
@@ -22,8 +23,8 @@ class Role(NamedTuple):
     """Imported before the fork."""
     stage: int
     """When it is stopped: lower ones first, and the next when those have ended."""
-    has_doors: bool = False
-    """It is given the listeners."""
+    doors: str = ""
+    """The kind of listeners it is given (`listeners.STREAM`, `listeners.HTTP`); empty: none."""
     has_heartbeat: bool = False
     """It writes the heartbeat of the shard of its number; too old a one and it is killed."""
 
@@ -42,7 +43,8 @@ def components(settings: Settings) -> Sequence[Component]:
     shards = [Component(SHARD, i, f"shard-{i:02}") for i in range(settings.shards)]
     routers = [Component(ROUTER, i, f"router-{i}") for i in range(settings.routers)]
     folded = settings.durability != "memory" and find_spec(CHECKPOINTER.modules[0]) is not None
-    return [*shards, *routers, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
+    doors = [Component(HTTP, i, f"http-{i}") for i in range(settings.api_workers)] if settings.http else []
+    return [*shards, *routers, *doors, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
 
 
 def _life(module: str, function: str) -> Callable[[ChildContext], int]:
@@ -55,12 +57,12 @@ def _life(module: str, function: str) -> Callable[[ChildContext], int]:
     return run
 
 
-def _role(
-    kind: str, module: str, function: str, stage: int, *, has_doors: bool = False, has_heartbeat: bool = False
-) -> Role:
-    return Role(kind, _life(module, function), (module,), stage, has_doors, has_heartbeat)
+def _role(kind: str, module: str, function: str, stage: int, *, doors: str = "", has_heartbeat: bool = False) -> Role:
+    return Role(kind, _life(module, function), (module,), stage, doors, has_heartbeat)
 
 
-ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, has_doors=True)
+ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, doors=listeners.STREAM)
 SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_heartbeat=True)
 CHECKPOINTER: Final = _role("checkpointer", "flashq.storage.checkpoint_process", "run", 2)
+# Not imported before the fork: what HTTP stands on is large, and no other process needs it.
+HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP)

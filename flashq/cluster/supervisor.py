@@ -28,7 +28,7 @@ from flashq.cluster.children import SUPERVISED, Child, how_it_ended, mono_ms, pr
 from flashq.cluster.console import Console
 from flashq.cluster.folders import RunFolder, lock_data
 from flashq.cluster.linux import raise_descriptor_limit
-from flashq.cluster.listeners import address_of, close_listeners, open_listeners
+from flashq.cluster.listeners import HTTP, address_of, close_listeners, open_doors
 from flashq.cluster.logs import configure_logs
 from flashq.cluster.roles import Component
 from flashq.cluster.slot_map import SlotMap, first_map, open_map
@@ -76,13 +76,28 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
             first_map(settings.shards) if settings.durability == "memory" else open_map(settings.data, settings.shards)
         )
         raise_descriptor_limit()
-        listeners = open_listeners(settings)
-        stack.callback(close_listeners, listeners)
+        doors = open_doors(settings, dict.fromkeys(part.role.doors for part in parts if part.role.doors))
+        stack.callback(_close_doors, doors)
         state = _create_state(settings, slots, len(parts))
         stack.callback(state.close)
-        folder.write_record(settings.data, [address_of(sock) for sock in listeners])
+        folder.write_record(settings.data, _addresses(doors))
         preload(sorted({module for part in parts for module in part.role.modules}))
-        return Supervisor(settings, parts, slots, listeners, state, lock, started_ms).run()
+        return Supervisor(settings, parts, slots, doors, state, lock, started_ms).run()
+
+
+Doors = dict[str, list[socket.socket]]
+"""Listeners by kind."""
+
+
+def _close_doors(doors: Doors) -> None:
+    for listeners in doors.values():
+        close_listeners(listeners)
+
+
+def _addresses(doors: Doors, kind: str | None = None) -> list[str]:
+    """Where clients knock, at all doors or those of a kind."""
+    kinds = doors if kind is None else (kind,)
+    return [("http://" if one == HTTP else "") + address_of(sock) for one in kinds for sock in doors[one]]
 
 
 def _create_state(settings: Settings, slots: SlotMap, rows: int) -> SharedState:
@@ -104,15 +119,16 @@ class Supervisor:
         settings: Settings,
         components: Sequence[Component],
         slots: SlotMap,
-        listeners: list[socket.socket],
+        doors: Doors,
         state: SharedState,
         lock: int,
         started_ms: int,
     ) -> None:
         self._settings = settings
         self._slots = slots
-        self._listeners = listeners
-        self._addresses = [address_of(sock) for sock in listeners]
+        self._doors = doors
+        self._words_of = {kind: " and ".join(_addresses(doors, kind)) for kind in doors}
+        self._addresses = _addresses(doors)
         self._state = state
         self._lock = lock
         self._started_ms = started_ms
@@ -143,7 +159,7 @@ class Supervisor:
 
     def _start(self, child: Child) -> None:
         def context(control: Control) -> ChildContext:
-            doors = tuple(self._listeners) if child.component.role.has_doors else ()
+            doors = tuple(self._doors_of(child))
             number = child.component.number
             return ChildContext(self._settings, child.name, number, incarnation, self._settings.run, control, doors)
 
@@ -167,8 +183,10 @@ class Supervisor:
 
     def _kept_by(self, child: Child) -> set[int]:
         """Descriptors a child inherits. The lock: the data is in use for as long as anybody lives who may write."""
-        doors = {sock.fileno() for sock in self._listeners} if child.component.role.has_doors else set()
-        return {self._lock} | doors
+        return {self._lock} | {sock.fileno() for sock in self._doors_of(child)}
+
+    def _doors_of(self, child: Child) -> list[socket.socket]:
+        return self._doors.get(child.component.role.doors, [])
 
     def _set(self, child: Child, state: ProcessState) -> None:
         """Change a state, for everybody to see."""
@@ -238,8 +256,8 @@ class Supervisor:
 
     def _words(self, child: Child) -> str:
         role, number = child.component.role, child.component.number
-        if role.has_doors:
-            return " and ".join(self._addresses)
+        if role.doors:
+            return self._words_of[role.doors]
         return f"{self._slots.slots_of_shard[number]} slots" if role.has_heartbeat else ""
 
     def _announce(self) -> None:
@@ -335,7 +353,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         self._stopping = True
-        close_listeners(self._listeners)
+        _close_doors(self._doors)
         self._timers.after(self._settings.stop_timeout_ms, self._on_stop_timeout)
         self._stop_next_stage()
 

@@ -17,6 +17,7 @@ from flashq.engine.replay import Replayer
 from flashq.engine.retry import connection_gone, start_grace, still_there
 from flashq.engine.settings import Defaults, Limits
 from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
+from flashq.protocol.dispatch import Link
 from flashq.protocol.slots import SLOTS
 from flashq.protocol.tokens import authenticator
 from flashq.shard import internal
@@ -24,6 +25,7 @@ from flashq.shard.dispatcher import ShardDispatcher
 from flashq.shard.gauges import Gauges
 from flashq.shard.loop import ShardLoop
 from flashq.shard.ports import Gateway, MakeGateway
+from flashq.shard.showing import Showing
 from flashq.storage.contract import Journal
 from flashq.storage.journal import SegmentJournal
 from flashq.storage.memory import MemoryJournal
@@ -33,6 +35,7 @@ from flashq.transport.exchange import Exchange
 from flashq.transport.forwarding import (
     INPUT_ENDED,
     INTERNAL,
+    SHOW_JOB,
     STILL_THERE,
     Forwarder,
     RemoteLink,
@@ -241,7 +244,8 @@ class Shard:
         if incoming.flags & INTERNAL:
             internal.answer(self.dispatcher, incoming.frame, RemoteTicket(incoming, self._replies))
         else:
-            self.dispatcher.submit(RemoteLink(incoming, self._replies), incoming.frame)
+            link: Link = RemoteLink(incoming, self._replies)
+            self.dispatcher.submit(Showing(link, self.engine) if incoming.flags & SHOW_JOB else link, incoming.frame)
         ticks.arrived(len(incoming.frame))
 
     def _keep_back(self, replies: RemoteReplies) -> None:

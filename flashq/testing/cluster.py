@@ -50,6 +50,7 @@ class Cluster:
         durability: str = "fsync",
         data: Path | None = None,
         unix: bool = False,
+        http: bool = False,
         settings: Mapping[str, str] | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
@@ -63,6 +64,9 @@ class Cluster:
         self.unix_path = self._folder / "unix" if unix else None
         self._lease = PortLease()
         self.port = self._lease.port
+        self._http_lease = PortLease() if http else None
+        self.http_port = self._http_lease.port if self._http_lease else 0
+        """0 without HTTP."""
         self._settings = dict(settings or {})
         self._command = list(command or flashq_command())
         self._process: subprocess.Popen[bytes] | None = None
@@ -108,6 +112,7 @@ class Cluster:
         """The command line that starts it."""
         line = [*self._command, "cluster", "start", "--shards", str(self.shards), "--port", str(self.port)]
         line += ["--data", str(self.data), "--run", str(self.run), "--durability", self.durability]
+        line += ["--http-port", str(self.http_port)] if self.http_port else ["--no-http"]
         return [*line, "--unix-socket", str(self.unix_path)] if self.unix_path else line
 
     def _environment(self) -> dict[str, str]:
@@ -144,6 +149,8 @@ class Cluster:
             # Tests have asserted what they wanted by now: no need to wait for an orderly end.
             self.kill_all()
         self._lease.release()
+        if self._http_lease is not None:
+            self._http_lease.release()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def running(self) -> bool:

@@ -27,6 +27,8 @@ LOCAL: Final = 1
 """Flag of a request: answer for your own part alone."""
 INTERNAL: Final = 2
 """Flag of a request: one shard asks another on its own account (flashq/shard/internal.py)."""
+SHOW_JOB: Final = 4
+"""Flag of a PUSH: the reply shows the job as GETJOB does, instead of its id alone, if the shard that pushed has it."""
 _NO_REQ_ID: Final = (b"", b"null", b"\xc0")
 PULL_WAIT_MS: Final = 60_000
 WAITS: Final = {"PULL": PULL_WAIT_MS, "PULLB": PULL_WAIT_MS, "WAITJOB": 30_000}
@@ -63,7 +65,8 @@ class Forwarder:
             wait_ms = default_ms if timeout is None else timeout
         self.send(shard, link, frame, req_id, wait_ms)
 
-    def send(self, shard: int, link: Link, frame: bytes, req_id: bytes, wait_ms: int) -> None:
+    def send(self, shard: int, link: Link, frame: bytes, req_id: bytes, wait_ms: int, flags: int = 0) -> None:
+        """As `forward`, for a request of which only the head was read."""
         held = link.hold(ordered=req_id in _NO_REQ_ID)
         codec = link.codec
 
@@ -74,7 +77,11 @@ class Forwarder:
             body = replies.failure_text(codec, text, str(failure))  # encoders take no subclass of str
             held.reply(replies.with_req_id(codec, body, req_id))
 
-        self._ask(shard, link, frame, wait_ms, held.reply, failed)
+        def came(body: bytes) -> None:
+            if not held.reply(body):  # its client left meanwhile: there may be jobs in it
+                self._exchange.notify(shard_name(shard), Notice.UNDELIVERED, body)
+
+        self._ask(shard, link, frame, wait_ms, came, failed, flags)
 
     def _ask(
         self, shard: int, link: Link, frame: bytes, wait_ms: int, on_reply: Callable[[bytes], Any],

@@ -1,0 +1,141 @@
+"""The door: every HTTP request comes here first, and leaves as a command or goes on to the application behind.
+
+Routes that stand for commands are served here, in front of FastAPI's router, which costs as much again as all the rest
+of a push. What is about the server itself (health, figures, pages) is FastAPI's, behind the same gate.
+
+Rules kept here
+- Nothing of a request is looked at before it is known who asks, but its path.
+- One limit for bodies, that of a frame on any door.
+- A path under /api/v1 means the route without it, and every failure then has its real status.
+"""
+
+from typing import Final
+
+import structlog
+
+from flashq.api.http.asgi import App, ClientLeft, Receive, Scope, Send, discard_body, read_body, respond, too_large
+from flashq.api.http.commanding import command_of_body, status_of_reply
+from flashq.api.http.compression import compressed
+from flashq.api.http.cors import Cors
+from flashq.api.http.failures import JSON_TYPE, Headers, HttpFailure
+from flashq.api.http.headers import ANYONE, Authenticate, Seen
+from flashq.api.http.marks import CLIENT, PRINCIPAL, REAL
+from flashq.api.http.plans import Plan
+from flashq.api.http.routing import Found, Tree
+from flashq.api.http.ways import Ways
+
+log = structlog.get_logger()
+V1: Final = b"/api/v1"
+COMMAND: Final = (b"/api/command", b"/command")
+"""The second is for under /api/v1."""
+OPEN: Final = (b"/health", b"/ready", b"/metrics/prometheus")
+OPEN_BELOW: Final = (b"/docs", b"/webhooks/incoming/")
+"""Paths, and beginnings of paths, that ask for no token."""
+
+
+class Door:
+    """The ASGI application."""
+
+    def __init__(
+        self, ways: Ways, behind: App, *, authenticate: Authenticate | None, cors: Cors, body_bytes_max: int
+    ) -> None:
+        """`behind` serves what is no command."""
+        self._ways = ways
+        self._behind = behind
+        self._authenticate = authenticate
+        self._cors = cors
+        self._body_bytes_max = body_bytes_max
+        self._tree = Tree()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._behind(scope, receive, send)
+            return
+        path: bytes = scope["raw_path"]
+        real = path.startswith(V1)
+        if real:
+            path = path[len(V1) :]
+        seen = Seen(scope["headers"])
+        if seen.origin:
+            send = self._cors.sending(seen.origin, send)
+        try:
+            if scope["method"] == "OPTIONS" and seen.origin:
+                await respond(send, 200, self._cors.preflight(seen.origin), b"")
+            else:
+                await self._serve(scope, receive, send, seen, path, real=real)
+        except HttpFailure as failure:
+            status, headers, body = failure.answer(real=real)
+            await respond(send, status, headers, body)
+        except ClientLeft:
+            return
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, seen: Seen, path: bytes, *, real: bool
+    ) -> None:  # fmt: skip
+        principal = ANYONE if self._is_open(path) else seen.principal(self._authenticate)
+        found = self._tree.find(path)
+        if found is not None:
+            await self._command(scope, receive, send, seen, found, principal, real=real)
+        elif path == COMMAND[real]:
+            await self._any_command(scope, receive, send, seen, principal, real=real)
+        else:
+            scope[REAL], scope[PRINCIPAL] = real, principal
+            if real:
+                scope["path"], scope["raw_path"] = scope["path"][len(V1) :], path
+            await self._behind(scope, receive, send)
+
+    def _is_open(self, path: bytes) -> bool:
+        return self._authenticate is None or path in OPEN or path.startswith(OPEN_BELOW)
+
+    async def _command(
+        self, scope: Scope, receive: Receive, send: Send, seen: Seen, found: Found, principal: str, *, real: bool
+    ) -> None:  # fmt: skip
+        plan = found.plans.get(scope["method"])
+        if plan is None:
+            raise HttpFailure(405, "Method not allowed", (b"allow", ", ".join(found.plans).encode()))
+        body = await self._body(receive, seen)
+        _check_kind(plan, seen, body)
+        command = plan.command(found.params, scope["query_string"], body, seen.key())
+        reply = await self._ways.ask(scope[CLIENT], principal, command)
+        if not reply:
+            return
+        status, body = plan.answer(reply, real=real)
+        headers: Headers = [JSON_TYPE]
+        if plan.route.long:
+            body = await compressed(body, headers, seen.accept_encoding)
+        if status == 503:
+            headers.append((b"retry-after", b"1"))
+        await respond(send, status, headers, body)
+
+    async def _any_command(
+        self, scope: Scope, receive: Receive, send: Send, seen: Seen, principal: str, *, real: bool
+    ) -> None:  # fmt: skip
+        if scope["method"] != "POST":
+            raise HttpFailure(405, "Method not allowed", (b"allow", b"POST"))
+        body = await self._body(receive, seen)
+        if not seen.is_json():
+            raise _not_json()
+        reply = await self._ways.ask(scope[CLIENT], principal, command_of_body(body, seen.key()))
+        if reply:
+            await respond(send, status_of_reply(reply, real=real), [JSON_TYPE], reply)
+
+    async def _body(self, receive: Receive, seen: Seen) -> bytes:
+        declared = seen.content_length
+        if len(declared) >= 8 and declared.isdigit() and int(declared) > self._body_bytes_max:
+            await discard_body(receive)
+            raise too_large(int(declared), self._body_bytes_max)
+        return await read_body(receive, self._body_bytes_max)
+
+
+def _check_kind(plan: Plan, seen: Seen, body: bytes) -> None:
+    """Raise HttpFailure 415 for a body that is not said to be JSON, 400 for one that is missing."""
+    if plan.reads_body and (body or plan.needs_body):
+        if not seen.is_json():
+            raise _not_json()
+        if not body:
+            raise HttpFailure(400, "Invalid: the body is empty, allowed is a JSON object")
+
+
+def _not_json() -> HttpFailure:
+    return HttpFailure(415, "Expected request with `Content-Type: application/json`")

@@ -1,0 +1,88 @@
+"""The listening end: connections from an open door to an application, until told to stop."""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from typing import Final, cast
+
+from uvicorn.config import Config
+
+from flashq.api.http.asgi import App
+from flashq.api.http.calls import Call, Client
+from flashq.api.http.connection import Hall, HttpConnection
+from flashq.transport.child import ChildContext
+from flashq.transport.forwarding import Forwarder
+
+LOOK_S: Final = 0.02
+"""Between looks while we stop."""
+
+
+class HttpServer:
+    """Takes connections in and serves them."""
+
+    def __init__(self, ctx: ChildContext, app: App, forwarder: Forwarder) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ctx = ctx
+        self._forwarder = forwarder
+        self._number = 0
+        self._servers: list[asyncio.Server] = []
+        config = Config(
+            app, interface="asgi3", lifespan="off", ws="none", http="httptools", log_config=None,
+            access_log=False, proxy_headers=False, server_header=False,
+            timeout_keep_alive=max(1, ctx.settings.http_keep_alive_ms // 1000),
+        )  # fmt: skip
+        config.load()
+        self._hall = Hall(self._loop, config, next_gid=self._next_gid, on_gone=self._gone, on_pipelined=self._end_waits)
+
+    def _next_gid(self) -> int:
+        self._number += 1
+        return self._ctx.gid(self._number)
+
+    def _gone(self, client: Client) -> None:
+        self._forwarder.gone(client.gid)
+
+    def _end_waits(self, client: Client) -> None:
+        """A pull that waits is answered with what there is.
+
+        So too where another request came in behind it: reading stops then, and with it we would not see its client
+        leave and might give it jobs.
+        """
+        self._forwarder.ended(client.gid)
+
+    def _connections(self) -> Iterator[HttpConnection]:
+        return iter(cast(list[HttpConnection], list(self._hall.state.connections)))
+
+    @property
+    def connections(self) -> int:
+        """How many there are."""
+        return len(self._hall.state.connections)
+
+    @property
+    def requests(self) -> int:
+        """How many were answered."""
+        return self._hall.state.total_requests
+
+    async def start(self, listeners: Sequence[socket.socket]) -> None:
+        """Returns when connections are taken in."""
+        for listener in listeners:
+            listener.setblocking(False)
+            self._servers.append(await self._loop.create_server(self._hall.connection, sock=listener))
+
+    async def stop(self) -> None:
+        """Take nothing new, answer what is asked, pulls that wait with what there is; then close."""
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        for one in self._connections():
+            one.shutdown()
+        told: set[Call] = set()
+        deadline = self._loop.time() + self._ctx.settings.stop_timeout_ms / 2_000
+        while self.connections and self._loop.time() < deadline:
+            for one in self._connections():
+                call = one.flashq.call
+                if call is not None and call not in told:
+                    told.add(call)
+                    self._end_waits(one.flashq)
+            await asyncio.sleep(LOOK_S)
+        for one in self._connections():
+            one.transport.abort()

@@ -1,0 +1,50 @@
+"""The ways of a door's process to the shards: an exchange, a forwarder, and a dispatcher over both."""
+
+import asyncio
+
+from flashq.clock import SystemClock
+from flashq.protocol.tokens import authenticator
+from flashq.router.dispatcher import RoutingDispatcher
+from flashq.transport.child import ChildContext, PeerGone, PeerReady
+from flashq.transport.envelope import UNAVAILABLE
+from flashq.transport.exchange import Exchange
+from flashq.transport.forwarding import Forwarder
+from flashq.transport.incoming import Incoming
+from flashq.transport.shared_memory import SharedState
+from flashq.transport.totals import SharedTotals
+
+
+class Peers:
+    """Those of one process."""
+
+    def __init__(self, ctx: ChildContext, state: SharedState, loop: asyncio.AbstractEventLoop) -> None:
+        settings = ctx.settings
+        self.exchange = Exchange(
+            ctx.name, ctx.run, epoch=ctx.incarnation, loop=loop, on_request=_nothing_to_ask, on_peer_gone=_noted
+        )
+        self.forwarder = Forwarder(
+            self.exchange, state.owner, deadline_ms=settings.request_deadline_ms, mono_ms=SystemClock().mono_ms
+        )
+        self.dispatcher = RoutingDispatcher(
+            self.forwarder, owner_of=state.owner, totals=SharedTotals(state, settings.shards),
+            authenticate=authenticator(settings.auth_tokens), max_batch=settings.max_batch, shards=settings.shards,
+        )  # fmt: skip
+
+    def on_peer(self, order: PeerGone | PeerReady) -> None:
+        """A peer came or went."""
+        if isinstance(order, PeerGone):
+            self.exchange.peer_gone(order.name, order.incarnation)
+        elif order.name.startswith("shard-"):
+            self.forwarder.announce(int(order.name.removeprefix("shard-")))
+
+    async def stop(self) -> None:
+        """Send what can be sent, and close."""
+        await self.exchange.stop()
+
+
+def _nothing_to_ask(incoming: Incoming) -> None:
+    incoming.refuse(UNAVAILABLE)
+
+
+def _noted(name: str, epoch: int) -> None:
+    """What was pending to it has failed already."""

@@ -1,0 +1,74 @@
+"""Replies to PUSH that show the whole job, for doors whose clients are used to that.
+
+Only requests that ask for it (`forwarding.SHOW_JOB`) come here. A door that asked with a GETJOB behind each PUSH would
+need a second way to the shard; here the job is still at hand, as it was when the push was carried out.
+"""
+
+import re
+from typing import Final
+
+from msgspec import UNSET
+
+from flashq.engine import queries
+from flashq.engine.engine import Engine
+from flashq.protocol.dispatch import Link, Ticket
+from flashq.protocol.jobs import encode_text
+from flashq.shard.rendering import view_of
+
+_pushed: Final = re.compile(rb'\{"ok":true,"id":([0-9]+)[,}]').match
+
+
+class Showing:
+    """The link of one PUSH in text, whose reply shows the job. A job that is not here is left an id."""
+
+    local = False
+    __slots__ = ("_engine", "_link", "codec", "gid", "principal", "wrong_tokens")
+
+    def __init__(self, link: Link, engine: Engine) -> None:
+        self._link = link
+        self._engine = engine
+        self.gid = link.gid
+        self.codec = link.codec
+        self.principal = link.principal
+        self.wrong_tokens = 0
+
+    def reply(self, body: bytes) -> None:
+        """Answer, with the job."""
+        self._link.reply(with_job(self._engine, body))
+
+    def hold(self, *, ordered: bool) -> Ticket:
+        """Answer later, with the job as it is then."""
+        return _ShowingLater(self._link.hold(ordered=ordered), self._engine)
+
+    def fatal(self, text: str, code: str) -> None:
+        """Answer why the connection should end."""
+        self._link.fatal(text, code)
+
+    def takes_jobs(self) -> bool:
+        """As the client it is for."""
+        return self._link.takes_jobs()
+
+
+class _ShowingLater:
+    __slots__ = ("_engine", "_held")
+
+    def __init__(self, held: Ticket, engine: Engine) -> None:
+        self._held = held
+        self._engine = engine
+
+    def takes_jobs(self) -> bool:
+        return self._held.takes_jobs()
+
+    def reply(self, body: bytes) -> bool:
+        return self._held.reply(with_job(self._engine, body))
+
+
+def with_job(engine: Engine, body: bytes) -> bytes:
+    """A reply to PUSH, in text, with the job in place of its id; as it is if it is none, or the job is not here."""
+    found = _pushed(body)
+    seen = queries.find(engine, int(found[1])) if found is not None else None
+    if seen is None:
+        return body
+    view = view_of(seen, 0)
+    view.state = UNSET
+    return b'{"ok":true,"job":%b,"success":true}\n' % encode_text(view)
