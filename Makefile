@@ -1,16 +1,19 @@
 # make start    install into ./.venv and start a cluster on ./data
 # make test     install what tests need and run them
 # make check    what CI runs: style, types, import rules, tests
+# make conformance   the protocol from outside: ADDR=host:port asks a running server, SHARDS=1|2|32 starts one so large
 # make load     measure (see python -m loadtest --help);   make soak    the long campaigns
 #
 # Variables: ARGS="..." goes to the command; JOBS=4 is the number of test processes; PYTHON=python3.12 picks one.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help start test check lint types imports load soak docs lock clean debian
+.PHONY: help start test check lint types imports conformance load soak docs lock clean debian
 
 ARGS ?=
 JOBS ?= auto
+ADDR ?=
+SHARDS ?= 2
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
@@ -45,6 +48,10 @@ types: $(DEV)
 
 imports: $(DEV)
 	$(BIN)/lint-imports
+
+conformance: $(TEST)
+	CONFORMANCE_ADDR='$(ADDR)' CONFORMANCE_SHARDS='$(SHARDS)' \
+		$(BIN)/python -m pytest -n $(JOBS) -m conformance $(ARGS) tests/conformance
 
 load: $(TEST) debian
 	$(BIN)/python -m loadtest $(ARGS)
