@@ -23,7 +23,7 @@ ON_DRAIN: Final[list[Callable[[Engine, Queue], None]]] = []
 """What else forgets the jobs in a queue's lines when it is drained, live and in replay: parked lines and the like."""
 ON_OBLITERATE: Final[list[Callable[[Engine, Queue], None]]] = []
 """What else is removed with a queue, live and in replay: limits, groups, crons. Must not raise."""
-TRASH: Final = 8 * SLICE
+TRASH: Final = 16 * SLICE
 """Entries of dropped lines that are let go in a slice."""
 
 

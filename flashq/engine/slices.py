@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 if TYPE_CHECKING:
     from flashq.engine.engine import Engine
 
-SLICE: Final = 2048
+SLICE: Final = 1024
 PAUSE_MS: Final = 1
 
 
