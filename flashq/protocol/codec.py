@@ -5,6 +5,7 @@ without looking (hard to see, harmful later) is checked here: invalid UTF-8, lon
 and ext values and keys that are no strings. Numbers in JSON stay as they were written.
 """
 
+import json
 import math
 import re
 from typing import Any, Final
@@ -87,12 +88,32 @@ def payload_of(data: Raw, codec: int) -> bytes:
 
 
 def transcoded(payload: bytes, came_in: int, wanted: int) -> bytes:
-    """The payload in the codec that is wanted."""
+    """The payload in the codec that is wanted.
+
+    JSON has numbers that MessagePack lacks. Integers beyond 64 bits become floats; what no float can hold becomes nil,
+    as infinities do on their way in. A job must never be one that no worker can be given.
+    """
     if came_in == wanted:
         return payload
     if wanted == Codec.TEXT:
         return _encode_text(_decode_binary(payload))
-    return _encode_binary(_decode_text(payload))
+    try:
+        return _encode_binary(_decode_text(payload))
+    except (OverflowError, msgspec.ValidationError):
+        return _encode_binary(json.loads(payload, parse_int=_integer, parse_float=_finite))
+
+
+def _integer(digits: str) -> int | float | None:
+    if len(digits) <= _DIGITS_OF_64_BITS and -(1 << 63) <= (value := int(digits)) < 1 << 64:
+        return value
+    return _finite(digits)
+
+
+def _finite(digits: str) -> float | None:
+    return value if math.isfinite(value := float(digits)) else None
+
+
+_DIGITS_OF_64_BITS: Final = 20
 
 
 def raw(payload: bytes, came_in: int, wanted: int) -> Raw:

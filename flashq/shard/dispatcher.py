@@ -210,6 +210,7 @@ class ShardDispatcher:
         if owner != self.shard:
             self.elsewhere.forward(owner, link, frame, command)
             return None
+        check_queue_name(name)
         return self.engine.queue(name)
 
     # -- push

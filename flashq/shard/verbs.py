@@ -8,6 +8,7 @@ families (`VERBS` in each) and are put together in `families.py`.
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from flashq.engine.validation import check_queue_name
 from flashq.errors import FlashqError, InvalidArgument
 from flashq.protocol import replies
 from flashq.protocol.dispatch import Link, Ticket
@@ -86,6 +87,8 @@ class Verb(NamedTuple):
 
 
 def by_queue(command: Any) -> int:
+    """Also where a queue's name is checked, for every command that takes one."""
+    check_queue_name(command.queue)
     slot: int = slot_of_queue(command.queue)
     return slot
 
