@@ -296,7 +296,7 @@ def test_f40_no_count_and_no_pattern_ends_the_process(c: Peer, way: Way, q: str)
 @pytest.mark.codec(TEXT)
 def test_f40_no_nesting_ends_the_process(way: Way) -> None:
     with way.bare() as peer:
-        peer.raw(b"[" * 200_000 + b"\n")
+        peer.raw(b'{"cmd":"STATS","x":' + b"[" * 200_000 + b"\n")
         assert peer.read()["ok"] is False
         way.open(peer)
 
@@ -305,6 +305,7 @@ def test_f40_no_nesting_ends_the_process(way: Way) -> None:
 def test_f41_text_lines_are_bounded(way: Way) -> None:
     with way.bare() as peer:
         try:
+            peer.raw(b"{")
             for _ in range(40):
                 peer.raw(b"x" * (1 << 20))
         except ConnectionError:

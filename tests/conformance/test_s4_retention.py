@@ -40,12 +40,16 @@ def test_keep_completed_count_evicts_the_oldest(c: Peer, q: str) -> None:
     assert c.ok("GETJOB", id=ids[0])["job"] is None
 
 
-def test_keep_completed_age_evicts_by_itself(c: Peer, q: str) -> None:
-    """F25."""
-    ids = complete(c, q, 1, keep_completed_age=30)
-    c.ok("PULL", queue=q, timeout=150)
-    assert c.ok("GETJOB", id=ids[0])["job"] is None
-    assert listed(c, q) == []
+def test_keep_completed_age_evicts_what_is_older(c: Peer, q: str) -> None:
+    """F25; at the latest when the next job completes."""
+    first = complete(c, q, 1, keep_completed_age=20)
+    c.ok("PULL", queue=q, timeout=60)
+    second = complete(c, q, 1, keep_completed_age=20_000)
+    third = complete(c, q, 1, keep_completed_age=20_000)
+    fourth = complete(c, q, 1, keep_completed_age=20)
+    assert first[0] not in listed(c, q)
+    assert c.ok("GETJOB", id=first[0])["job"] is None
+    assert [*fourth, *third, *second] == listed(c, q)
 
 
 def test_a_thousand_are_kept_of_a_queue(c: Peer, q: str) -> None:

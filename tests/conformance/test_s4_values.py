@@ -52,6 +52,17 @@ def test_integer_beyond_64_bits_is_a_number_like_it(c: Peer, way: Way, q: str) -
         assert float(binary.pull(q)["data"]) == 123456789012345678901234567890.0
 
 
+@pytest.mark.codec(TEXT)
+@pytest.mark.parametrize("value", ["1e999", "[-1e400]", "1" * 5_000])
+def test_number_that_nothing_can_hold_blocks_no_worker(c: Peer, way: Way, q: str, value: str) -> None:
+    """Refused, or delivered in either codec; never a job that fails each pull."""
+    c.frame(f'{{"cmd":"PUSH","queue":"{q}","data":{value}}}'.encode())
+    accepted = c.read()["ok"]
+    c.push(q, "behind")
+    with way.address.connect(MSGPACK) as binary:
+        assert len(binary.ok("PULLB", queue=q, count=5, timeout=0)["jobs"]) == 1 + accepted
+
+
 @pytest.mark.codec(MSGPACK)
 def test_pushed_in_msgpack_pulled_in_text(c: Peer, way: Way, q: str) -> None:
     value = {"b": [1, -1, 2.5, None, True, "é\u2028\x00", 2**64 - 1, {}], "a": {"x" * 300: list(range(300))}}
