@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from flashq.engine import events
 from flashq.engine.endings import complete, end_lease, evict_beyond, keep
 from flashq.engine.engine import Engine
+from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
@@ -29,7 +30,9 @@ def find(engine: Engine, job_id: int) -> tuple[Page, int]:
         seq = job_id >> 10
         page = slot.pages.get(seq >> PAGE_BITS)
         i = seq & (PAGE - 1)
-        if page is not None and i < len(page.jobs) and page.jobs[i] is not None:
+        if page is None or i >= len(page.jobs) or page.jobs[i] is None:
+            raise not_found(job_id)
+        if page.queue.sweep is None or not is_removed(page, i):
             return page, i
     raise not_found(job_id)
 
@@ -58,9 +61,10 @@ def ack(engine: Engine, job_id: int, token: int | None, result: bytes | None, co
     """One job is done. Raises JobNotFound or LeaseLost, having changed nothing."""
     page, i = find(engine, job_id)
     mark = page.leases[i] if page.leases is not None else None
-    if type(mark) is Done and token is not None and token == mark.token:
-        return
-    holds(page, i, job_id, token)
+    if type(mark) is not Lease or (token is not None and token != mark.token):
+        if type(mark) is Done and token is not None and token == mark.token:
+            return
+        holds(page, i, job_id, token)
     runs = complete(engine, page, i, result=result, codec=codec)
     first, count = runs[0] if runs else (0, 0)
     if result is None:
@@ -110,6 +114,8 @@ def ack_run(engine: Engine, first_id: int, n: int) -> bool:
         i = seq & (PAGE - 1)
         stop = min(PAGE, i + end - seq)
         if page is None or page.leases is None or page.records or (pieces and page.queue is not pieces[0][0].queue):
+            return False
+        if page.base < page.queue.void_base:
             return False
         marks = page.leases[i:stop]
         k = 0

@@ -2,6 +2,7 @@
 
 from flashq.engine import events, uniqueness
 from flashq.engine.engine import Engine
+from flashq.engine.eras import is_removed
 from flashq.engine.jobs import NO_OPTIONS, Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
@@ -18,6 +19,7 @@ def as_record(page: Page, i: int) -> Job:
     defaults = page.defaults
     created_at = page.created_at(i)
     record = Job(page.queue, page.base + i, job, page.codec, NO_OPTIONS, created_at, created_at)
+    record.era = page.queue.era
     record.max_attempts = defaults.max_attempts
     record.backoff = defaults.backoff_ms
     record.ttl = defaults.ttl_ms
@@ -91,6 +93,8 @@ def leave(engine: Engine, page: Page, i: int) -> None:
         queue.dead.pop(job.seq, None)
         queue.dead_count -= 1
         totals.dead -= 1
+    else:
+        queue.held -= 1
     engine.touch(queue)
 
 
@@ -113,11 +117,19 @@ def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
     page.clear(i, i + 1)
 
 
+def forget_run(engine: Engine, page: Page, start: int, stop: int) -> None:
+    """As `forget` with `bad`, for plain jobs in neighbouring places that left their state."""
+    page.slot.bad.add(page.base + start, page.base + stop)
+    page.clear(start, stop)
+
+
 def expire(engine: Engine, job: Job) -> None:
     """A job's ttl has passed and no worker ever had it (that would have disarmed the timer): it is dropped."""
     job.timer = None
     page, i = job.queue.slot.find(job.seq)
     if page is None or page.jobs[i] is not job or job.state in (State.ACTIVE, State.COMPLETED, State.FAILED):
+        return
+    if job.queue.sweep is not None and is_removed(page, i):
         return
     engine.record(events.Expired([job.id]), promise=False)
     leave(engine, page, i)

@@ -191,10 +191,43 @@ class LimitSet(Event, tag=60, frozen=True, gc=False):
     limit: int | None
 
 
+class Drained(Event, tag=40, frozen=True, gc=False):
+    """All that waited in the queue's lines is removed: of its jobs in pages below `below_page`."""
+
+    queue: str
+    below_page: int
+
+
+class Obliterated(Event, tag=41, frozen=True, gc=False):
+    """All jobs of the queue in pages below `below_page` but the completed ones are removed, and its settings."""
+
+    queue: str
+    below_page: int
+
+
+class DeadPurged(Event, tag=42, frozen=True, gc=False):
+    """All dead letters of the queue are removed."""
+
+    queue: str
+
+
+class Removed(Event, tag=43, frozen=True):
+    """Jobs that are not completed ceased to exist: (first id, count). Clears away what an event before removed."""
+
+    runs: list[tuple[int, int]]
+
+
+class Revived(Event, tag=44, frozen=True):
+    """Dead letters wait again, as ready as if they had become so now."""
+
+    ids: list[int]
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
     | LimitSet
+    | Drained | Obliterated | DeadPurged | Removed | Revived
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
 _encode: Final = msgspec.msgpack.Encoder().encode

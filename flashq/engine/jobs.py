@@ -69,6 +69,8 @@ class Job(Struct, gc=False, eq=False):
     """Stands in a line of its group or key while it is ready, not in a lane: lines.py."""
     place: int = 0
     """The number of its entry in that line; 0: it has none."""
+    era: int = 0
+    """The queue's era in which it was last put into a line: eras.py."""
     timer: Any = None
     """The entry of its ttl, if it has one."""
 

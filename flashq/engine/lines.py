@@ -146,6 +146,14 @@ class Lines:
         if was_head:
             self._list(line)
 
+    def drop(self) -> list[list[_Entry]]:
+        """No job stands in them any more; what is active still counts. What they held, to be let go in pieces."""
+        dropped = [line.entries for line in self.lines.values()]
+        self.lines, self._by_moment, self._by_turn = {}, [], []
+        for key in self.keys.values():
+            key.aside = {}
+        return dropped
+
     def lent(self, job: Job) -> None:
         """A bound job is active now."""
         if job.options.group_id:

@@ -61,6 +61,7 @@ class Page:
         self.at = array("H")
         self.ms = array("q")
         self.last_ms = -1
+        queue.pages[no] = self
 
     def created_at(self, i: int) -> int:
         """When the job in place `i` was pushed."""
@@ -108,7 +109,9 @@ class Page:
     def drop_if_done(self) -> None:
         """Forget the page if nothing lives in it and nothing will be added."""
         if not self.live and (len(self.jobs) == PAGE or self.queue.open_pages[self.codec] is not self):
-            self.slot.pages.pop(self.base >> PAGE_BITS, None)
+            no = self.base >> PAGE_BITS
+            self.slot.pages.pop(no, None)
+            self.queue.pages.pop(no, None)
 
 
 class Slot:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from flashq.engine.engine import Engine
+from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
@@ -39,6 +40,13 @@ def find(engine: Engine, job_id: int) -> Seen | None:
     i = seq & (PAGE - 1)
     if page is None or i >= len(page.jobs) or page.jobs[i] is None:
         return None
+    if page.queue.sweep is not None and is_removed(page, i):
+        return None
+    return seen_at(engine, page, i)
+
+
+def seen_at(engine: Engine, page: Page, i: int) -> Seen:
+    """The job in a place that is not empty."""
     mark = page.leases[i] if page.leases is not None else None
     job = page.jobs[i]
     if type(mark) is Lease:
@@ -59,5 +67,8 @@ def state_of(engine: Engine, job_id: int) -> str:
     slot = engine.slots.get(job_id & 1023)
     seq = job_id >> 10
     if slot is None or not slot.was_given(seq) or seq in slot.bad or seq in slot.gone:
+        return UNKNOWN
+    page, i = slot.find(seq)
+    if page is not None and page.jobs[i] is not None:  # removed, and still to be cleared away
         return UNKNOWN
     return WIRE[State.COMPLETED]

@@ -15,6 +15,20 @@ MOVED_AT_ONCE: Final = 1_000
 """Delayed jobs that are moved into their lanes in one go: about a millisecond's work."""
 
 
+class Sweep:
+    """What removal has still to clear away of one queue: jobs that do not exist any more for anybody."""
+
+    __slots__ = ("dead", "pages", "trash")
+
+    def __init__(self) -> None:
+        self.pages: list[int] = []
+        """Numbers of the pages that have yet to be looked at, in falling order."""
+        self.dead: list[dict[int, None]] = []
+        """Dead letters, by sequence number."""
+        self.trash: list[list[Any]] = []
+        """Lines that nobody needs: a million tuples freed at once would take 50 ms."""
+
+
 class Kept:
     """A stretch of completed jobs of one page that is still remembered."""
 
@@ -33,9 +47,10 @@ class Queue:
 
     __slots__ = (
         "active", "completed", "completed_bytes", "completed_total", "concurrency", "dead", "dead_count", "debounced",
-        "delayed", "delayed_stale", "failed_total", "gate", "kept", "key_concurrency", "key_rate", "lane", "lanes",
-        "later", "lines", "listed", "name", "next_due", "open_pages", "paused", "priorities", "pushed_total", "rate",
-        "rate_due", "row", "slot", "top", "touched", "unique", "used_at", "waiters", "waiters_dead", "waiting",
+        "delayed", "delayed_stale", "era", "era_base", "failed_total", "gate", "held", "kept", "key_concurrency",
+        "key_rate", "lane", "lanes", "later", "lines", "listed", "name", "next_due", "open_pages", "pages", "paused",
+        "priorities", "pushed_total", "rate", "rate_due", "row", "slot", "sweep", "top", "touched", "unique",
+        "used_at", "void_base", "waiters", "waiters_dead", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: Slot) -> None:
@@ -56,12 +71,21 @@ class Queue:
         """The moment a timer is set for; 0: none."""
         self.delayed_stale = 0
         self.open_pages: list[Page | None] = [None, None]
+        self.pages: dict[int, Page] = {}
+        """All pages that hold jobs of it, by number."""
+        self.era = 0
+        """How often its lines were drained: eras.py has this and the next three."""
+        self.era_base = 0
+        self.void_base = 0
+        self.sweep: Sweep | None = None
         self.waiters: deque[Any] = deque()
         self.waiters_dead = 0
         """How many of them have ended; they are skipped when they come up."""
         self.waiting = 0
         self.delayed = 0
         self.active = 0
+        self.held = 0
+        """Jobs that wait for others: in no line, and in no other count."""
         self.completed = 0
         self.completed_bytes = 0
         self.kept: deque[Kept] = deque()
@@ -146,6 +170,7 @@ class Queue:
     def line_up(self, job: Job, *, came_back: bool = False) -> None:
         """A record is ready: into its lane, first of it if it is LIFO and did not come back."""
         job.state = State.WAITING
+        job.era = self.era
         if job.bound:
             assert self.lines is not None
             self.waiting += 1
@@ -186,11 +211,27 @@ class Queue:
                 heapify(self.later)
                 self.delayed_stale = 0
 
+    def drop_lines(self) -> list[list[Any]]:
+        """Nothing waits here any more, ready or delayed. What was in the lines: large, and to be let go in pieces."""
+        lanes = list(self.lanes.values())
+        dropped: list[Any] = [self.later, lanes]
+        for lane in lanes[:64]:
+            dropped += [lane.front, list(lane.due)]
+        if self.lines is not None:
+            dropped += self.lines.drop()
+        self.lane = Lane(0)
+        self.lanes = {0: self.lane}
+        self.priorities, self.listed, self.top = [], set(), None
+        self.later, self.next_due, self.delayed_stale = [], 0, 0
+        self.waiting = self.delayed = 0
+        return dropped
+
     # -- delayed jobs
 
     def delay(self, job: Job) -> None:
         """A record is to wait for `job.run_at`."""
         job.state = State.DELAYED
+        job.era = self.era
         heappush(self.later, (job.run_at, -job.priority, job.seq))
         self.delayed += 1
 

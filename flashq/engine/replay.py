@@ -9,26 +9,31 @@ from typing import Any
 
 from msgspec import Raw
 
-from flashq.engine import control, endings, limits, outbox, retry
+from flashq.engine import control, dead_letters, endings, limits, outbox, removal, retry
 from flashq.engine.ack import ack_run
 from flashq.engine.endings import as_record, complete, evict_run, forget, leave
 from flashq.engine.engine import Engine
 from flashq.engine.events import (
     Acks,
     Answered,
+    DeadPurged,
     DefaultsSet,
     Died,
+    Drained,
     Evicted,
     Expired,
     JobsPushed,
     Leases,
     LimitSet,
+    Obliterated,
     PagesReserved,
     Posted,
     QueuePaused,
     Released,
+    Removed,
     Renewed,
     Retried,
+    Revived,
     Run,
     Taken,
     Told,
@@ -337,6 +342,11 @@ def _told(engine: Engine, event: Told) -> None:
     outbox.forget(engine, event.source, event.target, event.through)
 
 
+def _revived(engine: Engine, event: Revived) -> None:
+    for job_id in event.ids:
+        dead_letters.revive(engine, *_place(engine, job_id))
+
+
 APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Run: _pushed,
     JobsPushed: _jobs_pushed,
@@ -357,4 +367,9 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Taken: _taken,
     Told: _told,
     LimitSet: _limit,
+    Drained: removal.drained,
+    Obliterated: removal.obliterated,
+    DeadPurged: removal.dead_purged,
+    Removed: removal.removed,
+    Revived: _revived,
 }

@@ -100,7 +100,9 @@ def jobs_of(lease: Lease) -> list[tuple[Page, int]]:
         for seq in seqs:
             page = slot.pages.get(seq >> PAGE_BITS)
             i = seq & (PAGE - 1)
-            if page is not None and page.leases is not None and page.leases[i] is lease:
+            if page is None or page.leases is None or page.base < page.queue.void_base:
+                continue
+            if page.leases[i] is lease:
                 places.append((page, i))
     return places
 

@@ -5,6 +5,7 @@ ceases to exist; retries, dead letters and their revival keep it. It is a field 
 finds it where pushes are.
 """
 
+from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job
 from flashq.engine.queues import Queue
 from flashq.errors import Duplicate
@@ -12,7 +13,16 @@ from flashq.errors import Duplicate
 
 def refusal(queue: Queue, key: str) -> Duplicate | None:
     """Why a job with this key cannot be pushed now."""
-    return Duplicate(f"Duplicate job with key: {key}") if key in queue.unique else None
+    seq = queue.unique.get(key)
+    if seq is None or (queue.sweep is not None and _was_removed(queue, seq)):
+        return None
+    return Duplicate(f"Duplicate job with key: {key}")
+
+
+def _was_removed(queue: Queue, seq: int) -> bool:
+    """Whether the holder of a key does not exist any more, and is only still to be cleared away."""
+    page, i = queue.slot.find(seq)
+    return page is None or page.jobs[i] is None or is_removed(page, i)
 
 
 def release(job: Job) -> None:

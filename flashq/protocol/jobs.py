@@ -49,6 +49,9 @@ class JobView(Struct, kw_only=True, gc=False):
     lease: int | UnsetType = UNSET
     result: Raw | UnsetType | None = UNSET
     error: str | UnsetType | None = UNSET
+    failed_at: int | UnsetType = UNSET
+    failures: list[tuple[int, str]] | UnsetType = UNSET
+    """(time, text) of each failed attempt of a dead letter."""
     state: str | UnsetType = UNSET
 
 

@@ -2,7 +2,10 @@
 
 from typing import Any, Final
 
-from flashq.shard import limit_verbs
+from flashq.shard import limit_verbs, queue_verbs
 from flashq.shard.verbs import Verb
 
-VERBS: Final[dict[type[Any], Verb]] = {**limit_verbs.VERBS}
+VERBS: Final[dict[type[Any], Verb]] = {
+    **limit_verbs.VERBS,
+    **queue_verbs.VERBS,
+}

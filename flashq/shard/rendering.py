@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flashq.engine.jobs import Job
+from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Lease
 from flashq.engine.pages import Page
 from flashq.engine.pull import Delivery, Part
@@ -136,5 +136,8 @@ def view_of(seen: Seen, codec: int) -> JobView:
         view.result = raw(done.result, done.codec, codec) if done.result is not None else None
     if type(job) is Job and job.error is not None:
         view.error = job.error
+    if type(job) is Job and seen.state is State.FAILED:
+        view.failed_at = job.died_at
+        view.failures = job.failures or []
     view.state = WIRE[seen.state]
     return view

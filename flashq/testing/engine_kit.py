@@ -8,9 +8,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from flashq.engine import control, retry
+from flashq.engine import control, dead_letters, removal, retry
 from flashq.engine.ack import ack, ack_batch
+from flashq.engine.cleaning import Cleaning, state_to_clean
 from flashq.engine.engine import Engine
+from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import Page
@@ -19,6 +21,7 @@ from flashq.engine.push import Pushed, push_each, push_jobs, push_plain, push_pl
 from flashq.engine.queues import Queue
 from flashq.engine.replay import Replayer
 from flashq.engine.settings import Defaults, Limits
+from flashq.engine.slices import carry_on
 from flashq.errors import FlashqError
 from flashq.protocol.codec import payload_of
 from flashq.protocol.commands import FULL, JobOptions
@@ -163,6 +166,40 @@ class EngineKit:
         finally:
             self.commit()
 
+    def drain(self, queue: str) -> int:
+        count = removal.drain(self._begin(), queue)
+        self.commit()
+        return count
+
+    def obliterate(self, queue: str) -> int:
+        count = removal.obliterate(self._begin(), queue)
+        self.commit()
+        return count
+
+    def purge_dead(self, queue: str) -> int:
+        count = removal.purge_dead(self._begin(), queue)
+        self.commit()
+        return count
+
+    def retry_dead(self, queue: str, job_id: int | None = None) -> int | None:
+        """RETRYDLQ; None where it goes on in slices."""
+        engine = self._begin()
+        if job_id is not None:
+            count: int | None = dead_letters.retry_one(engine, queue, job_id)
+        else:
+            work = dead_letters.Retrying(engine.queue(queue))
+            count = work.count if carry_on(engine, work) else None
+        self.commit()
+        return count
+
+    def clean(self, queue: str, state: str = "completed", grace_ms: int = 0, limit: int = 0) -> Cleaning:
+        """CLEAN; its work, which may go on in slices."""
+        engine = self._begin()
+        work = Cleaning(engine, engine.queue(queue), state_to_clean(state), grace_ms, limit)
+        carry_on(engine, work)
+        self.commit()
+        return work
+
     def pause(self, queue: str) -> None:
         control.pause(self._begin(), queue)
         self.commit()
@@ -252,7 +289,7 @@ def job_facts(engine: Engine, page: Page, i: int) -> dict[str, Any]:
         names = ("data", "attempts", "max_attempts", "backoff", "ttl", "timeout", "run_at", "crashes", "stalls",
                  "token", "crash_token", "error", "failures", "priority", "created_at", "died_at")  # fmt: skip
         facts.update({name: getattr(job, name) for name in names})
-        facts["timer"] = job.timer is not None
+        facts["timer"] = job.timer is not None and not is_removed(page, i)
         if state is State.DELAYED and job.run_at <= engine.now_ms:
             state = State.WAITING
     if isinstance(mark, Lease):
@@ -262,6 +299,7 @@ def job_facts(engine: Engine, page: Page, i: int) -> dict[str, Any]:
         state = State.COMPLETED
         facts["done"] = (mark.completed_at, mark.started_at, mark.token, mark.result)
     facts["state"] = state
+    facts["removed"] = is_removed(page, i)
     return facts
 
 
@@ -281,7 +319,8 @@ def queue_facts(engine: Engine, queue: Queue) -> dict[str, Any]:
     kept = [queue.slot.id_of(k.page.base + i) for k in queue.kept for i in range(k.start, k.stop)]
     return {
         "queued": queue.waiting + queue.delayed, "active": queue.active, "completed": queue.completed,
-        "dead": list(queue.dead), "dead_count": queue.dead_count, "kept": kept, "paused": queue.paused,
+        "dead": list(queue.dead), "dead_count": queue.dead_count, "held": queue.held, "kept": kept,
+        "paused": queue.paused,
         "limits": (queue.rate and (queue.rate.limit, queue.rate.tokens(engine.mono_ms)), queue.concurrency,
                    queue.key_rate, queue.key_concurrency),
         "bound": queue.lines and (sorted(queue.lines.busy), {n: k.active for n, k in queue.lines.keys.items()}),
@@ -313,6 +352,7 @@ def check_counts(engine: Engine) -> None:
     """Every count is what a full scan finds (I5), and leases' own counts are those of the places that name them."""
     found: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in engine.queues}
     held: dict[int, int] = {}
+    needed: set[int] = set()
     leases: dict[int, Lease] = {}
     column = {State.ACTIVE: 1, State.COMPLETED: 2, State.FAILED: 3}
     for slot in engine.slots.values():
@@ -321,15 +361,19 @@ def check_counts(engine: Engine) -> None:
             for i, job in enumerate(page.jobs):
                 if job is None:
                     continue
-                found[page.queue.name][column.get(job_facts(engine, page, i)["state"], 0)] += 1
+                removed = page.queue.sweep is not None and is_removed(page, i)
+                if not removed:
+                    found[page.queue.name][column.get(job_facts(engine, page, i)["state"], 0)] += 1
                 mark = page.leases[i] if page.leases is not None else None
                 if isinstance(mark, Lease):
                     leases[id(mark)] = mark
                     held[id(mark)] = held.get(id(mark), 0) + 1
+                    if not removed:
+                        needed.add(id(mark))
     for name, queue in engine.queues.items():
         assert found[name] == [queue.waiting + queue.delayed, queue.active, queue.completed, queue.dead_count], name
     assert all(leases[key].live == n for key, n in held.items())
-    assert {id(lease) for lease in engine.lease_lines.live_items()} == set(held)
+    assert needed <= {id(lease) for lease in engine.lease_lines.live_items()} <= set(held)
     t = engine.totals
     sums = [sum(column) for column in zip(*found.values(), strict=True)] or [0, 0, 0, 0]
     assert sums == [t.waiting + t.delayed, t.active, t.completed_now, t.dead]
