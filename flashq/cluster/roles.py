@@ -5,7 +5,6 @@ A role is a name and a function from a ChildContext to an exit code; the supervi
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 from flashq.cluster import listeners
@@ -42,7 +41,7 @@ def components(settings: Settings) -> Sequence[Component]:
     """All processes of a cluster, in the order they are started."""
     shards = [Component(SHARD, i, f"shard-{i:02}") for i in range(settings.shards)]
     routers = [Component(ROUTER, i, f"router-{i}") for i in range(settings.routers)]
-    folded = settings.durability != "memory" and find_spec(CHECKPOINTER.modules[0]) is not None
+    folded = settings.durability != "memory"
     doors = [Component(HTTP, i, f"http-{i}") for i in range(settings.api_workers)] if settings.http else []
     return [*shards, *routers, *doors, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
 
@@ -63,6 +62,6 @@ def _role(kind: str, module: str, function: str, stage: int, *, doors: str = "",
 
 ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, doors=listeners.STREAM)
 SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_heartbeat=True)
-CHECKPOINTER: Final = _role("checkpointer", "flashq.storage.checkpoint_process", "run", 2)
+CHECKPOINTER: Final = _role("checkpointer", "flashq.shard.checkpoint_process", "run", 2)
 # Not imported before the fork: what HTTP stands on is large, and no other process needs it.
 HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP)

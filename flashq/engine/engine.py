@@ -84,6 +84,8 @@ class Engine:
         self.happenings: list[Happening] = []
         self.counter = 0
         self.replaying = False
+        self.make_page: Callable[[Slot, int, Queue, int, Defaults], Page] = Page
+        """What replay and restoring make pages with."""
 
     # -- ticks
 

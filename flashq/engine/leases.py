@@ -104,6 +104,14 @@ class DeadlineLines(Generic[D]):
         line.append(item)
         self._total += 1
 
+    def add_at(self, item: D) -> None:
+        """`item.deadline` is whenever it is: for what is restored, in any order."""
+        item.due = item.deadline
+        self.soonest = min(self.soonest, item.due)
+        self._count += 1
+        heappush(self._renewed, (item.deadline, self._count, item))
+        self._total += 1
+
     def ended(self, item: D) -> None:
         """The item's `live` has become 0."""
         if item.due < 0:

@@ -32,7 +32,9 @@ class Sweep:
 class Kept:
     """A stretch of completed jobs of one page that is still remembered."""
 
-    __slots__ = ("bytes", "done", "page", "start", "stop")
+    __slots__ = ("bytes", "done", "page", "row", "start", "stop")
+    row: int
+    """The number of its row in the tables. Unset but where the tables are made."""
 
     def __init__(self, page: Page, start: int, stop: int, done: Done, size: int) -> None:
         self.page = page

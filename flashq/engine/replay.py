@@ -61,20 +61,36 @@ class Replayer:
         self.records = 0
         engine.replaying = True
 
+    @property
+    def clock(self) -> tuple[str, int, int]:
+        """Where its own monotonic time stands: boot, offset and moment of the last record."""
+        return self._boot, self._offset, self._last
+
+    def go_on_from(self, clock: tuple[str, int, int]) -> None:
+        """The engine was restored to what an earlier replay had made of it, and this is where its time stood."""
+        self._boot, self._offset, self._last = clock
+
     def apply(self, at_ms: int, mono_ms: int, boot: str, events: bytes) -> None:
         """One record."""
+        self.begin(at_ms, mono_ms, boot)
+        for event in parsed(events):
+            APPLY[type(event)](self.engine, event)
+        self.end()
+
+    def begin(self, at_ms: int, mono_ms: int, boot: str) -> None:
+        """The events of a record of this time come now."""
         if boot != self._boot:
             self._offset = self._last - mono_ms if self._boot else 0
             self._boot = boot
         self._last = mono_ms + self._offset
-        engine = self.engine
-        engine.begin(at_ms, self._last)
+        self.engine.begin(at_ms, self._last)
         self.records += 1
-        for event in parsed(events):
-            APPLY[type(event)](engine, event)
-        engine.events.clear()
-        engine.woken.clear()
-        engine.freed.clear()
+
+    def end(self) -> None:
+        """They were applied."""
+        self.engine.events.clear()
+        self.engine.woken.clear()
+        self.engine.freed.clear()
 
     def finish(self, boot: str, mono_ms: int, *, clean: bool) -> None:
         """The last record is applied: set the clock, and start on fresh pages of ids.
@@ -101,7 +117,7 @@ def page_at(engine: Engine, queue: Queue, no: int, codec: int) -> Page:
     slot = queue.slot
     page = slot.pages.get(no)
     if page is None:
-        page = slot.pages[no] = Page(slot, no, queue, codec, engine.defaults)
+        page = slot.pages[no] = engine.make_page(slot, no, queue, codec, engine.defaults)
         slot.next_page = max(slot.next_page, no + 1)
         old = queue.open_pages[codec]
         queue.open_pages[codec] = page

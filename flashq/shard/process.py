@@ -21,6 +21,7 @@ from flashq.protocol.dispatch import Link
 from flashq.protocol.slots import SLOTS
 from flashq.protocol.tokens import authenticator
 from flashq.shard import internal
+from flashq.shard.checkpoints import CHECKPOINTER, FOLDED, Recycling
 from flashq.shard.dispatcher import ShardDispatcher
 from flashq.shard.gauges import Gauges
 from flashq.shard.loop import ShardLoop
@@ -29,6 +30,8 @@ from flashq.shard.showing import Showing
 from flashq.storage.contract import Journal
 from flashq.storage.journal import SegmentJournal
 from flashq.storage.memory import MemoryJournal
+from flashq.storage.recovery import Tables
+from flashq.storage.schema import FILE as TABLES_FILE
 from flashq.transport.child import EXIT_REFUSED, EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.envelope import Notice
 from flashq.transport.exchange import Exchange
@@ -75,14 +78,25 @@ async def _live(ctx: ChildContext, make_gateway: MakeGateway) -> int:
     return await shard.stop()
 
 
-def open_journal(settings: Settings, shard: int, epoch: int) -> Journal:
-    """The journal that the settings ask for."""
+def open_storage(settings: Settings, shard: int, epoch: int) -> tuple[Journal, Tables | None]:
+    """The journal that the settings ask for, and the tables that it goes on from, if there are any.
+
+    Raises JournalCorrupt where records are in neither.
+    """
     if settings.durability == "memory":
-        return MemoryJournal(epoch=epoch, boot=boot_id())
-    return SegmentJournal.open(
-        settings.data / f"shard-{shard:02}", shard=shard, epoch=epoch, durability=settings.durability,
-        segment_bytes=settings.segment_bytes,
+        return MemoryJournal(epoch=epoch, boot=boot_id()), None
+    folder = settings.data / f"shard-{shard:02}"
+    tables = Tables.find(folder, shard)
+    journal = SegmentJournal.open(
+        folder, shard=shard, epoch=epoch, durability=settings.durability, segment_bytes=settings.segment_bytes,
+        replay_from=tables.position if tables is not None else 0,
     )  # fmt: skip
+    if tables is None and journal.first_kept > 1:
+        raise JournalCorrupt(
+            f"shard {shard}: {folder / TABLES_FILE} is missing, and records 1 to {journal.first_kept - 1} "
+            "were nowhere else"
+        )
+    return journal, tables
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -120,8 +134,8 @@ class Shard:
         self.engine = Engine(epoch=ctx.incarnation, limits=limits_of(settings), first_page=first_page)
         for slot in range(SLOTS):
             self.engine.owns[slot] = self._state.owner(slot) == ctx.index
-        self._journal = open_journal(settings, ctx.index, ctx.incarnation)
-        self._recover()
+        self._journal, tables = open_storage(settings, ctx.index, ctx.incarnation)
+        self._recover(tables)
         self._exchange = Exchange(
             ctx.name, ctx.run, epoch=ctx.incarnation, loop=self._loop, on_request=self._on_request,
             on_peer_gone=self._on_peer_gone, on_notice=self._on_notice, on_undelivered=self._on_undelivered,
@@ -148,15 +162,19 @@ class Shard:
         self._front: HandoverReceiver | None = None
         self._remote: dict[str, set[int]] = {}
         """Connections of other processes that something here may be tied to, by process."""
+        self._recycling = Recycling(self._journal, self._exchange.notify)
         self.stop_ordered = asyncio.Event()
         self._room_timer: asyncio.TimerHandle | None = None
 
-    def _recover(self) -> None:
-        """The state again, from the journal."""
+    def _recover(self, tables: Tables | None) -> None:
+        """The state again, from the tables and what is behind them in the journal."""
         engine, clock = self.engine, self._clock
         replayer = Replayer(engine)
         gc.disable()
         try:
+            if tables is not None:
+                tables.restore(replayer)
+                tables.close()
             for record in self._journal.replay():
                 try:
                     replayer.apply(record.at_ms, record.mono_ms, record.boot, record.events)
@@ -222,6 +240,7 @@ class Shard:
         if refusal != self.dispatcher.refusal:
             log.warning(refusal or "pushes are accepted again", shard=self._ctx.index)
         self.dispatcher.refusal = refusal
+        self._recycling.look()
         self._gauges.connections = len(self._gateway)
         self._gauges.forwarded_out = self._forwarder.forwarded
         gc.collect(1)
@@ -253,6 +272,9 @@ class Shard:
         self._ticks.dirty.append(replies)
 
     def _on_notice(self, peer: str, kind: int, payload: bytes) -> None:
+        if kind == FOLDED:
+            self._recycling.folded(payload)
+            return
         gid = int.from_bytes(payload[:8], "little")
         self._ticks.wake()
         if kind == Notice.CONNECTION_GONE:
@@ -279,8 +301,12 @@ class Shard:
     def _on_order(self, order: Order) -> None:
         if isinstance(order, PeerGone):
             self._exchange.peer_gone(order.name, order.incarnation)
+            if order.name == CHECKPOINTER:
+                self._recycling.gone()
         elif not isinstance(order, PeerReady):
             self.stop_ordered.set()
+        elif order.name == CHECKPOINTER:
+            self._recycling.came()
         elif order.name.startswith("shard-") and order.name != self._ctx.name:
             self._forwarder.announce(int(order.name.removeprefix("shard-")))
             self.loop.postman.again()

@@ -26,7 +26,7 @@ from flashq.storage.files import OsFiles
 from flashq.storage.journal_epoch import next_epoch
 from flashq.storage.journal_format import BODY, HEADER_BYTES, PREFIX, RECORD_HEAD, SEAL, WRITTEN, aligned, crc32c
 from flashq.storage.journal_reader import read_segment
-from flashq.storage.journal_recovery import Walk, first_needed
+from flashq.storage.journal_recovery import Walk, first_needed, first_seq
 from flashq.storage.journal_segments import FULL, Segment, SegmentFolder, draw_salt
 from flashq.storage.journal_supply import SegmentSupply
 
@@ -143,6 +143,12 @@ class SegmentJournal:
                 pass
         assert self._recovery is not None
         return self._recovery
+
+    @property
+    def first_kept(self) -> int:
+        """The first record that is still here, or that will be; those before are recycled."""
+        found = self._found or self._closed
+        return (first_seq(found[0]) if found else None) or 1
 
     # Reading what is there
 

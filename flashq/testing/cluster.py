@@ -231,6 +231,10 @@ class Cluster:
         if not self._output.wait_for(text, timeout_s):
             raise ClusterError(f"did not say {text!r} in {timeout_s:.0f} s:\n{self.output()[-4000:]}")
 
+    def wait_until(self, true: Callable[[], bool], what: str, timeout_s: float = START_S) -> None:
+        """Look again and again until it is so. Raises ClusterError, naming `what`."""
+        self._wait(true, what, timeout_s)
+
     def _wait(self, found: Callable[[], int], what: str, timeout_s: float) -> int:
         deadline = time.monotonic() + timeout_s
         while not (answer := found()):

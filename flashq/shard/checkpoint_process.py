@@ -1,0 +1,119 @@
+"""The checkpointer process: one for all shards, and it always gives way to them.
+
+Shards tell which of their segments are closed; they are folded by one thread, shard after shard, and each is told how
+far it is safe. What cannot be folded now is tried again when its shard tells again: nothing is lost by waiting but
+room on the disk.
+"""
+
+import asyncio
+import gc
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import structlog
+import uvloop
+
+from flashq.errors import StorageError
+from flashq.shard.checkpoints import CLOSED, FOLDED, Segment, decode_segments
+from flashq.shard.process import limits_of
+from flashq.storage.checkpointer import Checkpointer
+from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
+from flashq.transport.envelope import UNAVAILABLE
+from flashq.transport.exchange import Exchange
+from flashq.transport.incoming import Incoming
+
+NICE: Final = 10
+_GC_THRESHOLDS: Final = (50_000, 20, 50)
+"""Pages of many jobs live long: they are not to be looked at again and again."""
+
+log = structlog.get_logger()
+
+
+def run(ctx: ChildContext) -> int:
+    """The whole life of the checkpointer; its exit code."""
+    os.nice(NICE)
+    gc.set_threshold(*_GC_THRESHOLDS)
+    return uvloop.run(_live(ctx))
+
+
+async def _live(ctx: ChildContext) -> int:
+    folding = Folding(ctx)
+    ctx.control.ready()
+    await folding.run()
+    return EXIT_STOPPED
+
+
+class Folding:
+    """All shards' checkpointers, and what there is to do for them."""
+
+    def __init__(self, ctx: ChildContext) -> None:
+        self._settings = ctx.settings
+        self._limits = limits_of(ctx.settings)
+        self._loop = asyncio.get_running_loop()
+        self._exchange = Exchange(
+            ctx.name, ctx.run, epoch=ctx.incarnation, loop=self._loop, on_request=_nothing_to_ask,
+            on_peer_gone=_noted, on_notice=self._on_notice,
+        )  # fmt: skip
+        self._checkpointers: dict[int, Checkpointer] = {}
+        self._closed: dict[int, list[Segment]] = {}
+        """What shards have told last, and is not done."""
+        self._faults: dict[int, str] = {}
+        """Why the last fold of a shard failed, so that it is said once."""
+        self._stopping = False
+        self._wake = asyncio.Event()
+        ctx.control.attach(self._loop, self._on_order)
+
+    async def run(self) -> None:
+        """Fold until the order to stop."""
+        with ThreadPoolExecutor(1, "folding") as thread:
+            while not self._stopping:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._closed and not self._stopping:
+                    shard = next(iter(self._closed))
+                    segments = self._closed.pop(shard)
+                    position = await self._loop.run_in_executor(thread, self._fold, shard, segments)
+                    if position:
+                        self._exchange.notify(f"shard-{shard:02}", FOLDED, position.to_bytes(8, "little"))
+            for checkpointer in self._checkpointers.values():
+                await self._loop.run_in_executor(thread, checkpointer.close)
+        await self._exchange.stop()
+
+    def _fold(self, shard: int, segments: list[Segment]) -> int:
+        """In the thread. How far the shard's tables are now; 0 if it is not known."""
+        checkpointer = self._checkpointers.get(shard)
+        if checkpointer is None:
+            folder = self._settings.data / f"shard-{shard:02}"
+            checkpointer = self._checkpointers[shard] = Checkpointer(folder, shard, self._limits)
+        try:
+            checkpointer.fold(segments, stopped=lambda: self._stopping)
+        except StorageError as fault:
+            if self._faults.get(shard) != str(fault):
+                self._faults[shard] = str(fault)
+                log.error("fold failed: the journal is kept, and grows", shard=shard, reason=str(fault))
+            return checkpointer.position
+        if self._faults.pop(shard, None):
+            log.info("folding goes on", shard=shard)
+        return checkpointer.position
+
+    def _on_notice(self, peer: str, kind: int, payload: bytes) -> None:
+        if kind != CLOSED:
+            raise LookupError(f"The checkpointer takes no notices of kind {kind}, as {peer} sent")
+        self._closed[int(peer.removeprefix("shard-"))] = decode_segments(payload)
+        self._wake.set()
+
+    def _on_order(self, order: Order) -> None:
+        if isinstance(order, PeerGone):
+            self._exchange.peer_gone(order.name, order.incarnation)
+        elif not isinstance(order, PeerReady):
+            self._stopping = True
+            self._wake.set()
+
+
+def _nothing_to_ask(incoming: Incoming) -> None:
+    incoming.refuse(UNAVAILABLE)
+
+
+def _noted(name: str, epoch: int) -> None:
+    """Nothing is pending to a shard."""

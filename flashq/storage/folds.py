@@ -1,0 +1,98 @@
+"""What each event means for the tables: a fold for every type of event.
+
+Nearly all of a fold is the replay that a shard starts with, on a thin engine. Pages, records, queues and slots that it
+changes are noted by themselves; what lies in `entries` is noted here, key by key.
+
+A type without a fold stops the checkpointer of its shard before the record that it is in: nothing is lost or recycled,
+the journal grows until a version that knows it comes.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from flashq.engine import events as e
+from flashq.engine.queues import Queue
+from flashq.engine.replay import APPLY
+from flashq.storage.sections import pair_key
+from flashq.storage.thin import Key, ThinEngine
+
+Answer = tuple[str, str, bytes, bytes, int, int]
+"""(scope, key, digest, reply, at_ms, slot)"""
+
+
+class Changes:
+    """What changed since the last fold, beside the pages that the thin engine notes itself."""
+
+    def __init__(self) -> None:
+        self.slots: set[int] = set()
+        self.queues: set[Queue] = set()
+        self.answers: list[Answer] = []
+        self.last_token = 0
+        """Of all leases ever given."""
+
+    def clear(self) -> None:
+        """All of it is in the tables."""
+        for changed in (self.slots, self.queues, self.answers):
+            changed.clear()
+
+
+Fold = Callable[[ThinEngine, Changes, Any], None]
+FOLDS: Final[dict[type[Any], Fold]] = {}
+
+
+def folded(*types: type[Any], keys: Callable[[Any], list[Key]] | None = None) -> None:
+    """Events of these types are replayed; `keys` says which entries they change."""
+
+    def fold(engine: ThinEngine, changes: Changes, event: Any) -> None:
+        if keys is not None:
+            engine.entries.update(keys(event))
+        APPLY[type(event)](engine, event)
+
+    for kind in types:
+        FOLDS[kind] = fold
+
+
+def _answered(engine: ThinEngine, changes: Changes, event: e.Answered) -> None:
+    """Replies to idempotency keys are many and die young: they go to the tables in blocks, and are not held here."""
+    changes.answers.append((event.scope, event.key, event.digest, event.reply, engine.now_ms, event.slot))
+
+
+def _leased(engine: ThinEngine, changes: Changes, event: e.Leases) -> None:
+    changes.last_token = max(changes.last_token, event.token)
+    APPLY[e.Leases](engine, event)
+
+
+def _defaults_set(engine: ThinEngine, changes: Changes, event: e.DefaultsSet) -> None:
+    engine.entries.add(("defaults", 0, ""))
+    changes.queues.update(engine.queues.values())
+    APPLY[e.DefaultsSet](engine, event)
+
+
+def _reserved(engine: ThinEngine, changes: Changes, event: e.PagesReserved) -> None:
+    changes.slots.add(event.slot)
+    APPLY[e.PagesReserved](engine, event)
+
+
+def _told(engine: ThinEngine, changes: Changes, event: e.Told) -> None:
+    for message in engine.outbox.waiting.get((event.source, event.target), ()):
+        if message.no > event.through:
+            break
+        engine.entries.add(("posted", event.source, pair_key(event.target, message.no)))
+    APPLY[e.Told](engine, event)
+
+
+FOLDS.update(
+    {
+        e.Leases: _leased, e.Answered: _answered, e.DefaultsSet: _defaults_set, e.PagesReserved: _reserved,
+        e.Told: _told,
+    }
+)  # fmt: skip
+folded(
+    e.Run, e.Acks, e.JobsPushed, e.Retried, e.Died, e.Released, e.Renewed, e.QueuePaused, e.Evicted, e.Expired,
+    e.Uncrashed, e.LimitSet,
+)  # fmt: skip
+folded(
+    e.Posted,
+    keys=lambda x: [("posted", x.source, pair_key(x.target, x.no)), ("sent", x.source, str(x.target))],
+)
+folded(e.Taken, keys=lambda x: [("taken", x.target, str(x.source))])

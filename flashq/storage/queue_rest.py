@@ -1,0 +1,45 @@
+"""What of a queue has no column of its own: its limits, and how full their buckets are."""
+
+from typing import Any
+
+from flashq.engine.engine import Engine
+from flashq.engine.queues import Queue
+from flashq.engine.rate_limits import Bucket
+
+
+def queue_rest(queue: Queue) -> dict[str, Any]:
+    """As MessagePack can say it; what is not set is left out."""
+    rate = queue.rate
+    rest: dict[str, Any] = {
+        "rate": (rate.limit, rate.level, rate.at) if rate is not None else None,
+        "concurrency": queue.concurrency,
+        "key_rate": queue.key_rate,
+        "key_concurrency": queue.key_concurrency,
+        "buckets": {
+            name: (key.bucket.level, key.bucket.at) for name, key in queue.lines.keys.items() if key.bucket is not None
+        }
+        if queue.lines is not None and queue.key_rate is not None
+        else None,
+    }
+    return {name: value for name, value in rest.items() if value is not None}
+
+
+def set_queue_rest(engine: Engine, queue: Queue, rest: dict[str, Any]) -> None:
+    """Put limits back, before there is any job."""
+    if "rate" in rest:
+        limit, level, at = rest["rate"]
+        queue.rate = Bucket(limit, at)
+        queue.rate.level = level
+    queue.concurrency = rest.get("concurrency")
+    queue.key_rate, queue.key_concurrency = rest.get("key_rate"), rest.get("key_concurrency")
+    queue.look_at_gate()
+
+
+def set_buckets(engine: Engine, queue: Queue, rest: dict[str, Any]) -> None:
+    """Keys' buckets are as full as they were, once the jobs that have keys are there."""
+    for name, (level, at) in rest.get("buckets", {}).items():
+        engine.bind(queue)
+        assert queue.lines is not None
+        bucket = queue.lines.key(name).bucket
+        assert bucket is not None
+        bucket.level, bucket.at = level, at

@@ -1,0 +1,290 @@
+"""The state again from a shard's tables: up to one record of the journal, from which replay goes on.
+
+`Tables.find` looks at the position, in a read transaction that stands until `close`: what is restored belongs to that
+position, whatever the checkpointer commits meanwhile. Plain jobs are restored a chunk at a time.
+
+The checkpointer restores its thin engine in the same way; then payloads become sizes as they are read.
+"""
+
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from re import finditer
+from typing import Any, Final
+
+from sqlalchemy import Column, Connection, Row, Select, select
+
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import Job, State
+from flashq.engine.leases import Done, Lease
+from flashq.engine.pages import Page
+from flashq.engine.queues import Kept, Queue
+from flashq.engine.replay import Replayer
+from flashq.engine.restoring import (
+    Stretch,
+    add_place,
+    arm_ttl,
+    await_moment,
+    come_back,
+    lend_again,
+    line_up,
+    waiting_places,
+)
+from flashq.storage import schema as s
+from flashq.storage.queue_rest import set_buckets, set_queue_rest
+from flashq.storage.rows import RECORD, WAITING, crc_of, decode, defaults_of, leases_of, payloads_of, record_of
+from flashq.storage.sections import SECTIONS
+
+_WAITING_RUN: Final = b"\\x%02x+" % WAITING
+
+
+class Tables:
+    """One shard's tables, open for reading at one position."""
+
+    def __init__(self, path: Path, shard: int, connection: Connection, meta: dict[str, Any]) -> None:
+        self.path = path
+        self.shard = shard
+        self.meta = meta
+        self.position: int = meta.get("position", 0)
+        """The last record of the journal that is in them; 0: none."""
+        self.connection = connection
+
+    @classmethod
+    def find(cls, folder: Path, shard: int) -> "Tables | None":
+        """The tables in a shard's folder, None where there is no file.
+
+        Raises JournalCorrupt if the file is damaged, CheckpointTooNew if a later version wrote it.
+        """
+        path = folder / s.FILE
+        if not path.exists():
+            return None
+        with s.checked(path, shard):
+            engine = s.connect(path)
+            try:
+                connection = engine.connect()
+                connection.exec_driver_sql("BEGIN")
+                meta = s.read_meta(connection)
+                s.check_meta(meta, path, shard)
+            except BaseException:
+                engine.dispose()
+                raise
+        return cls(path, shard, connection, meta)
+
+    def close(self) -> None:
+        """Give the file back."""
+        engine = self.connection.engine
+        self.connection.close()
+        engine.dispose()
+
+    def restore(self, replayer: Replayer, restoring: "type[Restoring] | None" = None) -> None:
+        """Fill the replayer's engine, which is new. Raises JournalCorrupt where rows are damaged."""
+        restoring = restoring or Restoring
+        if not self.position:
+            return
+        with s.checked(self.path, self.shard):
+            try:
+                engine = replayer.engine
+                engine.begin(self.meta["at_ms"], decode(self.meta["clock"])[2])
+                restoring(self.connection, replayer.engine).run()
+                self._restore_meta(replayer)
+            except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
+                raise s.corrupt(self.path, self.shard, f"{type(e).__name__}: {e}") from e
+
+    def numbers(self, *columns: Column[int]) -> list[tuple[int, ...]]:
+        """These columns of all rows of a table."""
+        with s.checked(self.path, self.shard):
+            return [tuple(row) for row in self.connection.execute(select(*columns))]
+
+    def _restore_meta(self, replayer: Replayer) -> None:
+        engine = replayer.engine
+        for name, value in decode(self.meta["totals"]).items():
+            setattr(engine.totals, name, value)
+        engine.see_token(self.meta["last_token"])
+        boot, offset, last = decode(self.meta["clock"])
+        replayer.go_on_from((boot, offset, last))
+
+
+class Restoring:
+    """One pass over the tables."""
+
+    def __init__(self, connection: Connection, engine: Engine) -> None:
+        self.connection = connection
+        self.engine = engine
+        self._leases: dict[tuple[Any, ...], Lease] = {}
+        self._kinds: dict[Page, bytes] = {}
+        """What the places of a page hold, where they are not all plain and waiting."""
+        self._plain: dict[Queue, list[Stretch]] = {}
+        self._records: dict[Queue, list[Job]] = {}
+        self._rests: list[tuple[Queue, Any]] = []
+
+    def run(self) -> None:
+        """In the order in which one thing needs the other."""
+        self._load_entries("defaults")
+        self._load_slots()
+        self._load_queues()
+        self._load_pages()
+        self._load_chunks()
+        self._load_jobs()
+        self._load_completed()
+        self._load_dead()
+        for lease in self._leases.values():
+            lend_again(self.engine, lease)
+        for queue in self.engine.queues.values():
+            line_up(self.engine, queue, self._plain.get(queue, ()), self._records.get(queue, ()))
+        for queue, rest in self._rests:
+            set_buckets(self.engine, queue, rest)
+            self.engine.touch(queue)
+        self.load_answers()
+        for kind in SECTIONS:
+            if kind != "defaults":
+                self._load_entries(kind)
+
+    def rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
+        return iter(self.connection.execution_options(yield_per=512).execute(query))
+
+    def _load_entries(self, kind: str) -> None:
+        c = s.ENTRIES.c
+        load = SECTIONS[kind].load
+        for row in self.rows(select(c.slot, c.key, c.value).where(c.kind == kind).order_by(c.slot, c.key)):
+            load(self.engine, row.slot, row.key, decode(row.value))
+
+    def _load_slots(self) -> None:
+        for row in self.rows(select(s.SLOTS)):
+            slot = self.engine.slot(row.slot)
+            slot.next_page, slot.reserved_page = row.next_page, row.reserved_page
+            for runs, blob in ((slot.bad, row.bad), (slot.gone, row.gone)):
+                numbers = array("q", blob)
+                for first, stop in zip(numbers[::2], numbers[1::2], strict=True):
+                    runs.add(first, stop)
+
+    def _load_queues(self) -> None:
+        for row in self.rows(select(s.QUEUES)):
+            queue = self.engine.queue(row.name)
+            queue.paused = bool(row.paused)
+            queue.pushed_total, queue.completed_total = row.pushed_total, row.completed_total
+            queue.failed_total, queue.used_at = row.failed_total, row.used_at
+            self._rests.append((queue, decode(row.rest)))
+            set_queue_rest(self.engine, *self._rests[-1])
+
+    def _load_pages(self) -> None:
+        engine = self.engine
+        for row in self.rows(select(s.PAGES)):
+            if crc_of(row.defaults, row.at, row.ms, row.kinds, row.leases) != row.crc:
+                raise ValueError(f"the row of page {row.id} has another checksum")
+            queue, no = engine.queues[row.queue], row.id >> 10
+            page = engine.make_page(queue.slot, no, queue, row.codec, defaults_of(row.defaults))
+            queue.slot.pages[no] = page
+            page.at, page.ms = array("H", row.at), array("q", row.ms)
+            page.last_ms = page.ms[-1] if page.ms else -1
+            page.records = row.records
+            page.jobs = [None] * row.size
+            page.live = row.size - row.kinds.count(0) if row.kinds else row.size
+            if row.kinds:
+                self._kinds[page] = row.kinds
+                runs = [m.span() for m in finditer(_WAITING_RUN, row.kinds)]
+            else:
+                runs = [(0, row.size)] if row.size else []
+            self._plain.setdefault(queue, []).extend(waiting_places(page, *run) for run in runs)
+            for run in leases_of(row.leases):
+                self._lend(queue, page, *run)
+        for row in self.rows(select(s.QUEUES.c.name, s.QUEUES.c.open_json, s.QUEUES.c.open_msgpack)):
+            queue = engine.queues[row.name]
+            pages = queue.slot.pages
+            queue.open_pages = [pages.get(row.open_json), pages.get(row.open_msgpack)]
+
+    def _lend(
+        self, queue: Queue, page: Page, start: int, stop: int, token: int, started_at: int, soft_ms: int,
+        deadline: int, gid: int, hard_at: int,
+    ) -> None:  # fmt: skip
+        """Jobs of one pull that share everything share one lease, as they did; a hard deadline is a job's own."""
+        alone = page.base + start if hard_at else -1
+        key = (queue, token, started_at, soft_ms, deadline, gid, alone)
+        lease = self._leases.get(key)
+        if lease is None:
+            lease = self._leases[key] = Lease(token, queue, started_at, soft_ms, deadline, gid)
+            lease.hard_at = hard_at
+        add_place(lease, page, start, stop)
+        queue.active += stop - start
+        self.engine.totals.active += stop - start
+
+    def _load_chunks(self) -> None:
+        """Payloads of plain jobs to their places, but for those that have ended or became records."""
+        slots = self.engine.slots
+        for chunk_id, payloads in self.payloads():
+            page = slots[chunk_id >> 10 & 1023].pages[chunk_id >> 20]
+            start = chunk_id & 1023
+            kinds = self._kinds.get(page)
+            if kinds is not None:
+                mine = kinds[start : start + len(payloads)]
+                payloads = [p if 0 < kind < RECORD else None for p, kind in zip(payloads, mine, strict=True)]
+            page.jobs[start : start + len(payloads)] = payloads
+
+    def payloads(self) -> Iterator[tuple[int, list[Any]]]:
+        """The id of each chunk and its payloads; None in places that have none."""
+        c = s.CHUNKS.c
+        for row in self.rows(select(c.id, c.crc, c.sizes, c.payloads)):
+            if crc_of(row.sizes, row.payloads) != row.crc:
+                raise ValueError(f"chunk {row.id} has another checksum")
+            yield row.id, payloads_of(row.payloads)
+
+    def took_record(self, page: Page, i: int, job: Job) -> None:
+        """A record was restored; for whoever has to know."""
+
+    def _load_jobs(self) -> None:
+        engine = self.engine
+        for row in self.rows(select(s.JOBS)):
+            page = engine.slots[row.slot].pages[row.id >> 20]
+            i = (row.id >> 10) & 1023
+            if self._kinds[page][i] != RECORD:
+                raise ValueError(f"job {row.id} has a row, but its page says it has none")
+            job, timed = record_of(row, page)
+            page.jobs[i] = job
+            self.took_record(page, i, job)
+            if timed:
+                arm_ttl(engine, job)
+            come_back(engine, job)
+            if job.state is State.WAITING:
+                self._records.setdefault(page.queue, []).append(job)
+            elif job.state is State.DELAYED:
+                await_moment(engine, job)
+        self._check_places()
+
+    def _check_places(self) -> None:
+        """Whether every place has what its page says."""
+        for slot in self.engine.slots.values():
+            for page in slot.pages.values():
+                if page.live != len(page.jobs) - page.jobs.count(None):
+                    raise ValueError(f"page {page.base >> 10} of slot {slot.no} lacks jobs")
+
+    def _load_completed(self) -> None:
+        c = s.COMPLETED.c
+        for row in self.rows(select(s.COMPLETED).order_by(c.queue, c.no)):
+            queue = self.engine.queues[row.queue]
+            seq = row.first_id >> 10
+            page = queue.slot.pages[seq >> 10]
+            start = seq & 1023
+            stop = start + row.jobs
+            result = row.result.encode() if isinstance(row.result, str) else row.result
+            done = Done(row.completed_at, row.started_at, row.token, result, row.codec)
+            page.marks()[start:stop] = [done] * row.jobs
+            kept = Kept(page, start, stop, done, row.bytes)
+            kept.row = row.no
+            queue.kept.append(kept)
+            queue.completed += row.jobs
+            queue.completed_bytes += row.bytes
+            self.engine.totals.completed_now += row.jobs
+
+    def _load_dead(self) -> None:
+        engine = self.engine
+        for row in self.rows(select(s.DEAD_LETTERS.c.id, s.DEAD_LETTERS.c.queue).order_by(s.DEAD_LETTERS.c.no)):
+            queue = engine.queues[row.queue]
+            queue.dead[row.id >> 10] = None
+            queue.dead_count += 1
+            engine.totals.dead += 1
+
+    def load_answers(self) -> None:
+        """Replies to idempotency keys, as they came."""
+        engine = self.engine
+        for row in self.rows(select(s.BLOCKS.c.value).where(s.BLOCKS.c.kind == "answers").order_by(s.BLOCKS.c.no)):
+            for scope, key, digest, reply, at_ms, _ in decode(row.value):
+                engine.answers.keep(engine.limits, scope, key, digest, reply, at_ms)

@@ -1,0 +1,93 @@
+"""State that is small and rarely changes, in the table `entries`: a value a key, the last one written wins.
+
+A family of such state is a `Section`: how one key's value is read from an engine, and how it is put into one. Its
+events note the keys they change (folds.py); nothing else has to know of it.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+from flashq.engine.debounce import close_window
+from flashq.engine.engine import Engine
+from flashq.engine.events import Posted
+from flashq.engine.outbox import keep
+from flashq.engine.settings import Defaults
+
+
+class Section(NamedTuple):
+    """One kind of entries."""
+
+    dump: Callable[[Engine, int, str], Any]
+    """(engine, slot, key): the value as MessagePack can say it; None if there is none any more."""
+    load: Callable[[Engine, int, str, Any], None]
+    """(engine, slot, key, value): put it back. Entries of a kind come in the order of slot and key."""
+
+
+def _set_defaults(engine: Engine, slot: int, key: str, value: Any) -> None:
+    engine.defaults = engine.recorded_defaults = msgspec.convert(value, Defaults)
+
+
+# -- debounce windows, by queue and id
+
+
+def _window(engine: Engine, slot: int, key: str) -> Any:
+    name, _, debounce_id = key.partition(" ")
+    queue = engine.queues.get(name)
+    return queue.debounced.get(debounce_id) if queue is not None else None
+
+
+def _set_window(engine: Engine, slot: int, key: str, value: Any) -> None:
+    name, _, debounce_id = key.partition(" ")
+    queue = engine.queue(name)
+    queue.debounced[debounce_id] = value
+    engine.at_wall(value, close_window, (queue, debounce_id))
+
+
+# -- the outbox: `last_sent` and `taken` by the other slot, what waits by the other slot and its number
+
+
+def pair_key(target: int, no: int) -> str:
+    """Text that sorts as the numbers do."""
+    return f"{target:04} {no:020}"
+
+
+def _posted(engine: Engine, slot: int, key: str) -> Any:
+    target, no = map(int, key.split())
+    line = engine.outbox.waiting.get((slot, target))
+    if not line or not line[0].no <= no <= line[-1].no:
+        return None
+    message = line[no - line[0].no]
+    return message.word, message.body
+
+
+def _post(engine: Engine, slot: int, key: str, value: Any) -> None:
+    target, no = map(int, key.split())
+    keep(engine, Posted(slot, target, no, *value))
+
+
+def _sent(engine: Engine, slot: int, key: str) -> Any:
+    return engine.outbox.last_sent.get((slot, int(key)))
+
+
+def _set_sent(engine: Engine, slot: int, key: str, value: Any) -> None:
+    engine.outbox.last_sent[slot, int(key)] = value
+
+
+def _taken(engine: Engine, slot: int, key: str) -> Any:
+    """By the receiving slot, which is ours."""
+    return engine.outbox.taken.get((int(key), slot))
+
+
+def _set_taken(engine: Engine, slot: int, key: str, value: Any) -> None:
+    engine.outbox.taken[int(key), slot] = value
+
+
+SECTIONS: Final[dict[str, Section]] = {
+    "defaults": Section(lambda engine, *_: engine.recorded_defaults, _set_defaults),
+    "debounced": Section(_window, _set_window),
+    "posted": Section(_posted, _post),
+    "sent": Section(_sent, _set_sent),
+    "taken": Section(_taken, _set_taken),
+}

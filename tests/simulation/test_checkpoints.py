@@ -1,0 +1,172 @@
+"""Tables and what is behind them in the journal: together they are the state that a replay of everything gives.
+
+Random lives of an engine; folds at random points, by a checkpointer that goes on or was just started; after each of
+them a shard starts from the tables.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import Job
+from flashq.engine.limits import set_limit
+from flashq.engine.replay import Replayer
+from flashq.engine.settings import Limits
+from flashq.errors import FlashqError
+from flashq.storage.checkpointer import Checkpointer
+from flashq.storage.recovery import Tables
+from flashq.testing.engine_kit import EngineKit, Spec, check_counts, drained, engine_facts
+
+LIMITS = Limits(lease_ms=4_000, keep_completed_count=6, reconnect_grace_ms=500)
+QUEUES = ("mail", "film", "plain")
+
+
+class Life:
+    """Random commands on an engine, and the tables of its shard."""
+
+    def __init__(self, seed: int, folder: Path) -> None:
+        self.random = Random(seed)
+        self.folder = folder
+        self.kit = EngineKit(limits=LIMITS)
+        self.kit.start()
+        self.held: dict[int, int] = {}
+        self.checkpointer = Checkpointer(folder, 0, LIMITS)
+        self.folded = 0
+
+    def step(self) -> None:
+        r, kit = self.random, self.kit
+        name = r.choice(QUEUES)
+        act = r.random()
+        if act < 0.32:
+            specs, codec = self.specs(name), int(r.random() < 0.3)
+            plain = not any(len(spec) > 1 for spec in specs)
+            (kit.push if plain else kit.push_each)(name, *specs, codec=codec)
+        elif act < 0.52:
+            got = kit.pull(name, r.choice((1, 3, 40)), gid=r.choice((0, 0, 7, 8)))
+            self.held.update(dict.fromkeys(got.ids, got.token) if got else {})
+        elif act < 0.9 and self.held:
+            self.finish()
+        elif act < 0.94:
+            (kit.pause if r.random() < 0.5 else kit.resume)(name)
+        elif act < 0.955:
+            kit.connection_gone(r.choice((7, 8)))
+        elif act < 0.965:
+            set_limit(kit.engine, name, r.randrange(4), r.choice((None, 2, 40)))
+            kit.commit()
+        else:
+            kit.advance(r.choice((1, 60, 900, 5_000)))
+
+    def specs(self, name: str) -> list[Spec]:
+        r = self.random
+        specs: list[Spec] = [
+            {"data": r.randrange(1_000)} for _ in range(r.choice((1, 1, 2, 30)) if r.random() < 0.97 else 900)
+        ]
+        for spec in specs if name != "plain" and len(specs) < 30 else ():
+            spec.update(
+                r.choice(
+                    (
+                        {}, {"priority": r.randrange(-1, 2)}, {"delay": r.choice((1, 700, 4_000))}, {"lifo": True},
+                        {"ttl": r.choice((50, 3_000))}, {"timeout": 900}, {"max_attempts": 1}, {"backoff": 0},
+                        {"remove_on_complete": True}, {"remove_on_fail": True, "max_attempts": 1},
+                        {"tags": ["a", "ä"], "stall_timeout": 300}, {"unique_key": r.choice("abc")},
+                        {"debounce_id": r.choice("ab"), "debounce_ttl": 800}, {"group_id": r.choice("xyz")},
+                        {"limit_key": r.choice("kl"), "priority": r.randrange(2)},
+                    )
+                )
+            )  # fmt: skip
+        return specs
+
+    def finish(self) -> None:
+        r, kit = self.random, self.kit
+        ids = r.sample(sorted(self.held), min(len(self.held), r.choice((1, 1, 5, 60))))
+        word = r.random()
+        with suppress(FlashqError):
+            if word < 0.4:
+                kit.ack_batch(sorted(ids))
+            elif word < 0.7:
+                for job_id in ids:
+                    kit.ack(job_id, self.held[job_id], r.choice((None, b'"done"')))
+            elif word < 0.9:
+                kit.fail(ids[0], error="no")
+                ids = ids[:1]
+            else:
+                kit.heartbeat(ids[0], self.held[ids[0]], gid=7)
+                ids = []
+        for job_id in ids:
+            self.held.pop(job_id, None)
+
+    def fold(self) -> None:
+        r = self.random
+        if r.random() < 0.4:
+            self.checkpointer.close()
+        last = r.randrange(self.folded, self.kit.journal.durable_seq) + 1
+        stops = iter([False] * r.randrange(1, 400))
+        self.folded = self.checkpointer.fold_records(
+            [record for record in self.kit.memory.kept if record.seq <= last], stopped=lambda: next(stops, True)
+        )
+        assert self.folded <= last
+
+    def restarted(self) -> Engine:
+        """What a shard holds that starts now, from tables and tail."""
+        kit = self.kit
+        engine = Engine(epoch=1, limits=LIMITS)
+        replayer = Replayer(engine)
+        tables = Tables.find(self.folder, 0)
+        position = 0
+        if tables is not None:
+            tables.restore(replayer)
+            position = tables.position
+            tables.close()
+        for record in kit.memory.kept:
+            if record.seq > position:
+                replayer.apply(record.at_ms, record.mono_ms, record.boot, record.events)
+        replayer.finish(kit.boot, kit.mono_ms, clean=True)
+        engine.begin(kit.now_ms, kit.mono_ms)
+        return engine
+
+
+def facts_of(engine: Engine) -> dict[str, Any]:
+    """The facts, without keys of which nothing is counted: those that are forgotten now and then."""
+    facts = engine_facts(engine)
+    for queue in facts["queues"].values():
+        busy, keys = queue["bound"] or ([], {})
+        queue["bound"] = (busy, {name: n for name, n in keys.items() if n})
+    return facts
+
+
+def keys_in_order(engine: Engine, name: str) -> list[Any]:
+    """What a queue gives out, as what its order is by: jobs that are equal in it may change places."""
+    places = {
+        slot.id_of(page.base + i): (page, i)
+        for slot in engine.slots.values() for page in slot.pages.values() for i, job in enumerate(page.jobs) if job
+    }  # fmt: skip
+    keys = {}
+    for job_id, (page, i) in places.items():
+        job = page.jobs[i]
+        keys[job_id] = (job.priority, job.run_at, job.options.lifo) if type(job) is Job else (0, page.created_at(i))
+    return [keys[job_id][:2] for job_id in drained(engine, name)]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_tables_and_tail_give_the_state_of_a_full_replay(seed: int, tmp_path: Path) -> None:
+    """A restart reads them and nothing else: segments that are in the tables are gone by then."""
+    life = Life(seed, tmp_path)
+    for _ in range(8):
+        for _ in range(life.random.randrange(1, 40)):
+            life.step()
+        life.fold()
+        whole, restarted = life.kit.replayed(), life.restarted()
+        expected, found = facts_of(whole), facts_of(restarted)
+        for part, facts in expected.items():
+            assert found[part] == facts, f"seed {seed}: {part}"
+        check_counts(restarted)
+    life.checkpointer.close()
+    for name in QUEUES:
+        for engine in (whole, restarted):
+            queue = engine.queue(name)
+            queue.paused, queue.rate, queue.concurrency, queue.gate = False, None, None, False
+        assert keys_in_order(restarted, name) == keys_in_order(whole, name), f"seed {seed}: {name}"
