@@ -1,6 +1,6 @@
 """How a job ends: completed and kept, completed and forgotten, dead letter, dropped; and what is kept how long."""
 
-from flashq.engine import events, uniqueness
+from flashq.engine import events, names, uniqueness
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
 from flashq.engine.jobs import NO_OPTIONS, Job, State
@@ -111,6 +111,7 @@ def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
     if type(job) is Job:
         disarm(engine, job)
         uniqueness.release(job)
+        names.let_go(engine, job)
     slot = page.slot
     seq = page.base + i
     (slot.bad if bad else slot.gone).add(seq, seq + 1)
@@ -224,6 +225,10 @@ def evict(engine: Engine, queue: Queue, n: int) -> tuple[int, int]:
     queue.completed -= n
     queue.completed_bytes -= freed
     engine.totals.completed_now -= n
+    if page.records:
+        for job in page.jobs[start : start + n]:
+            if type(job) is Job:
+                names.let_go(engine, job)
     page.clear(start, start + n)
     return (page.base + start) << 10 | page.slot.no, n
 

@@ -14,6 +14,7 @@ from flashq.engine import events
 from flashq.engine.idempotency import Answers
 from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
 from flashq.engine.lines import Lines
+from flashq.engine.names import Names
 from flashq.engine.outbox import Outbox
 from flashq.engine.pages import RESERVED_PAGES, Page, Slot
 from flashq.engine.queues import Queue
@@ -79,6 +80,7 @@ class Engine:
         """Waiting pulls, by connection."""
         self.answers = Answers()
         self.outbox = Outbox()
+        self.names = Names()
         self.heard = False
         """Whether anybody listens to what happens: telling.py."""
         self.happenings: list[Happening] = []

@@ -223,11 +223,38 @@ class Revived(Event, tag=44, frozen=True):
     ids: list[int]
 
 
+class NamesBound(Event, tag=80, frozen=True):
+    """Custom ids became these jobs' (names.py)."""
+
+    names: Sequence[str]
+    ids: Sequence[int]
+
+
+class NamesFreed(Event, tag=81, frozen=True):
+    """Custom ids whose job is no more."""
+
+    names: Sequence[str]
+
+
+class PageOpened(Event, tag=82, frozen=True, gc=False):
+    """Ids of this page were put aside: it is given to nobody else, also if no job ever comes of them."""
+
+    slot: int
+    page: int
+
+
+class IdsUnused(Event, tag=83, frozen=True):
+    """Ids that were put aside for jobs that never came."""
+
+    ids: Sequence[int]
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
     | LimitSet
     | Drained | Obliterated | DeadPurged | Removed | Revived
+    | NamesBound | NamesFreed | PageOpened | IdsUnused
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from flashq.engine import debounce, events, uniqueness
+from flashq.engine import debounce, events, names, uniqueness
 from flashq.engine.endings import expire
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
-from flashq.engine.pages import PAGE, Page
+from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.pull import serve
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Limits
@@ -145,43 +145,81 @@ def push_each(
 
     Raises, naming the first bad entry, with nothing stored, where one is malformed.
     """
-    check_entries(engine, entries)
+    if not check_entries(engine, entries):
+        return store(engine, queue, codec, entries, frame, None)
+    claims = names.claim_here(engine, queue, codec, [options for options, _ in entries])
+    pushed = store(engine, queue, codec, entries, frame, claims)
+    names.finish(engine, queue, claims)
+    return pushed
+
+
+def check_entries(engine: Engine, entries: Sequence[tuple[JobOptions, bytes]]) -> bool:
+    """Whether any of the jobs has a custom id. Raises, naming the first bad entry, unless all are well-formed."""
+    limits = engine.limits
+    if len(entries) == 1:
+        options, payload = entries[0]
+        check_entry(limits, options, payload, None)
+        return options.job_id is not None
+    named = False
+    for k, (options, payload) in enumerate(entries):
+        check_entry(limits, options, payload, k)
+        if options.job_id is not None:
+            named = True
+    return named
+
+
+def store(
+    engine: Engine, queue: Queue, codec: int, entries: Sequence[tuple[JobOptions, bytes]], frame: bytes,
+    claims: names.Claims | None,
+) -> Pushed:  # fmt: skip
+    """Store well-formed jobs, of whose custom ids `claims` tells. A live job of the same name stands for its entry."""
     ids: list[int] = []
+    existing: list[int] = []
     refused: list[tuple[int, RequestError]] = []
     for k, (options, payload) in enumerate(entries):
-        error = refusal(engine, queue, options)
-        if error is not None:
+        if options.debounce_id is not None and (error := debounce.refusal(engine, queue, options.debounce_id)):
             refused.append((k, error))
             continue
-        job = new_job(engine, queue, codec, options, payload)
+        name = options.job_id
+        if name is not None:
+            assert claims is not None
+            job_id = claims.there.get(name)
+            if job_id is not None:
+                ids.append(job_id)
+                existing.append(k)
+                continue
+        key = options.unique_key
+        if key is not None and key in queue.unique and (taken := uniqueness.refusal(queue, key)):
+            refused.append((k, taken))
+            continue
+        if name is None:
+            job = new_job(engine, queue, codec, options, payload)
+        else:
+            assert claims is not None
+            job = named_job(engine, queue, claims, options, payload)
         admit(engine, job)
         ids.append(job.id)
-    if ids:
-        engine.record(events.JobsPushed(ids, [k for k, _ in refused], codec, frame))
+    if len(ids) > len(existing):
+        engine.record(events.JobsPushed(ids, [k for k, _ in refused], codec, frame, None, existing))
         engine.touch(queue)
         if queue.waiters:
             serve(engine, queue)
     return Pushed(ids, refused)
 
 
-def check_entries(engine: Engine, entries: Sequence[tuple[JobOptions, bytes]]) -> None:
-    """Raise, naming the first bad entry, unless every one is well-formed."""
-    limits = engine.limits
-    if len(entries) == 1:
-        check_entry(limits, *entries[0], None)
-        return
-    for k, (options, payload) in enumerate(entries):
-        check_entry(limits, options, payload, k)
-
-
-def refusal(engine: Engine, queue: Queue, options: JobOptions) -> RequestError | None:
-    """Why a well-formed job cannot be stored now."""
-    if options.debounce_id is not None:
-        debounced = debounce.refusal(engine, queue, options.debounce_id)
-        if debounced is not None:
-            return debounced
-    key = options.unique_key
-    return uniqueness.refusal(queue, key) if key is not None and key in queue.unique else None
+def named_job(engine: Engine, queue: Queue, claims: names.Claims, options: JobOptions, payload: bytes) -> Job:
+    """A record in the place that was put aside for its name."""
+    name = options.job_id
+    assert name is not None
+    job_id = claims.mine.pop(name)
+    claims.there[name] = job_id
+    claims.used.append(job_id)
+    seq = job_id >> 10
+    page = queue.slot.pages[seq >> PAGE_BITS]
+    job = decided(page, seq, options, payload, engine.now_ms)
+    page.jobs[seq & (PAGE - 1)] = job
+    page.records += 1
+    return job
 
 
 def new_job(engine: Engine, queue: Queue, codec: int, options: JobOptions, payload: bytes) -> Job:

@@ -22,10 +22,14 @@ from flashq.engine.events import (
     Drained,
     Evicted,
     Expired,
+    IdsUnused,
     JobsPushed,
     Leases,
     LimitSet,
+    NamesBound,
+    NamesFreed,
     Obliterated,
+    PageOpened,
     PagesReserved,
     Posted,
     QueuePaused,
@@ -180,15 +184,18 @@ def accepted_of(entries: Sequence[Any], event: JobsPushed) -> list[int]:
 def put_job(engine: Engine, queue: Queue, codec: int, entry: Any, job_id: int) -> None:
     """A job with options goes where it was put."""
     seq = job_id >> 10
-    page = page_at(engine, queue, seq >> PAGE_BITS, codec)
-    fill(page, seq & (PAGE - 1))
-    if page.last_ms != engine.now_ms:
-        page.mark(engine.now_ms)
+    page, i = page_at(engine, queue, seq >> PAGE_BITS, codec), seq & (PAGE - 1)
+    if i >= len(page.jobs) or page.jobs[i] is not None:
+        fill(page, i)
+        if page.last_ms != engine.now_ms:
+            page.mark(engine.now_ms)
+        page.jobs.append(None)
+    # Else it had its place before jobs that came after it: its id was put aside while its name was asked about.
     payload = payload_of(entry.data, codec)
     entry.data = _NOTHING
     folded(entry)
     job = decided(page, seq, entry, payload, engine.now_ms)
-    page.jobs.append(job)
+    page.jobs[i] = job
     page.live += 1
     page.records += 1
     admit(engine, job)
@@ -354,6 +361,25 @@ def _taken(engine: Engine, event: Taken) -> None:
     engine.outbox.taken[event.source, event.target] = event.no
 
 
+def _names_bound(engine: Engine, event: NamesBound) -> None:
+    engine.names.bound.update(zip(event.names, event.ids, strict=True))
+
+
+def _names_freed(engine: Engine, event: NamesFreed) -> None:
+    for name in event.names:
+        engine.names.bound.pop(name, None)
+
+
+def _page_opened(engine: Engine, event: PageOpened) -> None:
+    slot = engine.slot(event.slot)
+    slot.next_page = max(slot.next_page, event.page + 1)
+
+
+def _ids_unused(engine: Engine, event: IdsUnused) -> None:
+    for job_id in event.ids:
+        engine.slot(job_id & 1023).bad.add(job_id >> 10, (job_id >> 10) + 1)
+
+
 def _told(engine: Engine, event: Told) -> None:
     outbox.forget(engine, event.source, event.target, event.through)
 
@@ -382,6 +408,10 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Posted: outbox.keep,
     Taken: _taken,
     Told: _told,
+    NamesBound: _names_bound,
+    NamesFreed: _names_freed,
+    PageOpened: _page_opened,
+    IdsUnused: _ids_unused,
     LimitSet: _limit,
     Drained: removal.drained,
     Obliterated: removal.obliterated,

@@ -103,7 +103,7 @@ def check_names(limits: Limits, options: JobOptions) -> None:
         check_name(limits, "limit_key", options.limit_key)
 
 
-NOT_YET = ("job_id", "depends_on")
+NOT_YET = ("depends_on",)
 
 
 def _check_known(options: JobOptions) -> None:

@@ -16,7 +16,7 @@ from flashq.engine import control, queries, retry
 from flashq.engine.engine import Engine
 from flashq.engine.idempotency import digest_of, remember
 from flashq.engine.pull import Delivery, Part, deliver, end_wait, serve, wait
-from flashq.engine.push import Pushed, check_batch_size, push_each, push_jobs, push_plain, push_plain_batch
+from flashq.engine.push import check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
 from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated, UnknownCommand
@@ -26,7 +26,10 @@ from flashq.protocol.codec import check_text, explained, payload_of
 from flashq.protocol.dispatch import Link, Ticket
 from flashq.protocol.slots import slot_of_queue
 from flashq.shard.families import VERBS
+from flashq.shard.gate import Gates
+from flashq.shard.naming import Naming
 from flashq.shard.ports import Authenticate, Elsewhere, Totals
+from flashq.shard.pushing import push, pushed_many, pushed_one
 from flashq.shard.rendering import Renderer, view_of
 from flashq.shard.verbs import Request, Route, Verb, by_id, by_queue
 from flashq.transport.forwarding import check_ack_batch
@@ -77,11 +80,17 @@ class ShardDispatcher:
         self._keyed: dict[tuple[str, str], _Probe] = {}
         """Requests with an idempotency key that are under way."""
         self._queues = engine.queues
+        self.naming = Naming(self)
+        self.gates = Gates(self.submit, elsewhere.req_id_of)
+        """Connections whose next request waits until one before it is carried out."""
 
     # -- one request
 
     def submit(self, link: Link, frame: bytes) -> None:
         """Carry out one whole request. Faults are answered."""
+        if self.gates.lines and link.gid in self.gates.lines:
+            self.gates.hold_back(link, frame)
+            return
         if not link.principal and self.authenticate is not None:
             self._knock(link, frame)
             return
@@ -257,8 +266,7 @@ class ShardDispatcher:
         self._admit(queue)
         payload = payload_of(command.data, codec)
         command.data = c.NULL
-        ids = push_jobs(self.engine, queue, codec, [(command, payload)], frame)
-        self._say(link, codec, replies.ok(codec, {"id": ids[0]}), command)
+        push(self, Request(link, command, frame, codec), queue, [(command, payload)], pushed_one)
 
     def _push_plain_batch(self, link: Link, command: c.PlainPushBatch, frame: bytes, codec: int) -> None:
         owner = self.owner_of(slot_of_queue(command.queue))
@@ -301,9 +309,7 @@ class ShardDispatcher:
             payload = payload_of(job.data, codec)
             job.data = c.NULL
             entries.append((job, payload))
-        self._say(
-            link, codec, replies.ok(codec, pushed_fields(push_each(self.engine, queue, codec, entries, frame))), command
-        )
+        push(self, Request(link, command, frame, codec), queue, entries, pushed_many)
 
     # -- pull
 
@@ -549,7 +555,7 @@ class _Probe:
         self._req_id = req_id
         self._slot = slot
         self._held: Ticket | None = None
-        self._copies: list[tuple[Ticket, bytes]] = []
+        self._copies: list[tuple[Ticket, bytes, int]] = []
         self.gid = link.gid
         self.codec = link.codec
         self.principal = link.principal
@@ -567,17 +573,21 @@ class _Probe:
             raise InvalidArgument(
                 f"invalid value: `idempotency_key` '{self._key[1][:64]}' was used for another request"
             )
-        self._copies.append((link.hold(ordered=not req_id or req_id in _NO_REQ_ID), req_id))
+        self._copies.append((link.hold(ordered=not req_id or req_id in _NO_REQ_ID), req_id, link.gid))
+        self._here.gates.close(link.gid)
 
     def reply_later(self, body: bytes) -> bool:
         """The reply of a request that was held has come."""
         self._here.wake()
         del self._here._keyed[self._key]
         self._keep(body)
-        for ticket, req_id in self._copies:
+        for ticket, req_id, _ in self._copies:
             ticket.reply(replies.with_req_id(self.codec, body, req_id))
         assert self._held is not None
-        return self._held.reply(replies.with_req_id(self.codec, body, self._req_id))
+        taken = self._held.reply(replies.with_req_id(self.codec, body, self._req_id))
+        for _, _, gid in self._copies:
+            self._here.gates.open(gid)
+        return taken
 
     # -- as a Link
 
@@ -620,14 +630,6 @@ def acked_fields(ids: list[int], refused: list[tuple[int, FlashqError]]) -> dict
         fields["not_found"] = missing
     if lost:
         fields["errors"] = lost
-    return fields
-
-
-def pushed_fields(pushed: Pushed) -> dict[str, Any]:
-    """The fields of a reply to PUSHB."""
-    fields: dict[str, Any] = {"ids": pushed.ids}
-    if pushed.refused:
-        fields["errors"] = fields["failed"] = [{"index": k, "error": str(e), "code": e.code} for k, e in pushed.refused]
     return fields
 
 

@@ -71,6 +71,8 @@ class ShardLoop:
             except StorageError as e:
                 self.faulty = True
                 self._on_fault(e)
+        if self._dispatcher.naming.later:
+            self._dispatcher.naming.send()
         if engine.outbox.fresh:
             self.postman.send()
         self._gauges.write(engine, engine.mono_ms)

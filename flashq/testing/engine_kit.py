@@ -344,6 +344,7 @@ def engine_facts(engine: Engine) -> dict[str, Any]:
         "totals": {name: getattr(totals, name) for name in names} | {"queued": totals.waiting + totals.delayed},
         "ended": {no: (slot.bad.runs(), slot.gone.runs()) for no, slot in engine.slots.items() if slot.next_page},
         "reserved": {no: slot.reserved_page for no, slot in engine.slots.items() if slot.next_page},
+        "names": engine.names.bound,
         "outbox": (engine.outbox.waiting, engine.outbox.last_sent, engine.outbox.taken),
     }  # fmt: skip
 

@@ -1,0 +1,97 @@
+"""Gates: a connection whose request is held back keeps the order of its effects.
+
+A push that has to ask other shards about its names takes effect later than it came. What the same connection sends
+meanwhile is kept and carried out after it, each request in its turn; replies keep the places they would have had.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Raw
+
+from flashq.protocol.dispatch import Codec, Link, Ticket
+
+_NO_REQ_ID: Final = (b"", b"null", b"\xc0")
+
+
+class Gates:
+    """Connections whose requests wait, by their global ids."""
+
+    __slots__ = ("_req_id_of", "_submit", "lines")
+
+    def __init__(self, submit: Callable[[Link, bytes], None], req_id_of: Callable[[bytes, int], bytes | Raw]) -> None:
+        self.lines: dict[int, deque[tuple[GatedLink, bytes]]] = {}
+        """Of each connection whose gate is closed, what waits. Looked at for every request, so it is no method."""
+        self._submit = submit
+        self._req_id_of = req_id_of
+
+    def close(self, gid: int) -> None:
+        """From now on its requests wait. It is open."""
+        assert gid not in self.lines, "a held request is carried out before the next of its connection"
+        self.lines[gid] = deque()
+
+    def hold_back(self, link: Link, frame: bytes) -> None:
+        """A request of a connection whose gate is closed. Its reply has its place from now on."""
+        ordered = bytes(self._req_id_of(frame, link.codec)) in _NO_REQ_ID
+        self.lines[link.gid].append((GatedLink(link, link.hold(ordered=ordered)), frame))
+
+    def open(self, gid: int) -> None:
+        """What waited is carried out, in order, up to the next that is held."""
+        line = self.lines.pop(gid)
+        while line:
+            link, frame = line.popleft()
+            self._submit(link, frame)
+            if gid in self.lines:
+                self.lines[gid].extend(line)
+                return
+
+
+class GatedLink:
+    """A client, for the time of one request that was held back: its reply has a place already."""
+
+    __slots__ = ("_link", "_ticket", "codec", "gid")
+
+    def __init__(self, link: Link, ticket: Ticket) -> None:
+        self._link = link
+        self._ticket = ticket
+        self.gid = link.gid
+        self.codec: Codec = link.codec
+
+    @property
+    def local(self) -> bool:
+        return self._link.local
+
+    @property
+    def principal(self) -> str:
+        return self._link.principal
+
+    @principal.setter
+    def principal(self, value: str) -> None:
+        self._link.principal = value
+
+    @property
+    def wrong_tokens(self) -> int:
+        return self._link.wrong_tokens
+
+    @wrong_tokens.setter
+    def wrong_tokens(self, value: int) -> None:
+        self._link.wrong_tokens = value
+
+    @property
+    def _ended(self) -> bool:
+        """Nothing more will come: what the connection says of itself, where it says anything."""
+        return bool(getattr(self._link, "_ended", False))
+
+    def reply(self, body: bytes) -> None:
+        self._ticket.reply(body)
+
+    def hold(self, *, ordered: bool) -> Ticket:
+        """The place that it has."""
+        return self._ticket
+
+    def fatal(self, text: str, code: str) -> None:
+        self._link.fatal(text, code)
+
+    def takes_jobs(self) -> bool:
+        return self._ticket.takes_jobs()

@@ -1,0 +1,68 @@
+"""PUSH and PUSHB of jobs with options: stored and answered at once, or when their names are known (naming.py)."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flashq.engine.push import Pushed, check_entries, store
+from flashq.engine.queues import Queue
+from flashq.errors import FlashqError
+from flashq.shard.naming import Entries, NamedPush
+from flashq.shard.verbs import Request
+
+if TYPE_CHECKING:
+    from flashq.shard.dispatcher import ShardDispatcher
+
+Shown = Callable[[Pushed], dict[str, Any]]
+"""What became of the jobs -> the fields of the reply. Raises a FlashqError to refuse."""
+
+
+def push(here: "ShardDispatcher", request: Request, queue: Queue, entries: Entries, shown: Shown) -> None:
+    """Store jobs and answer. Raises a FlashqError, with nothing stored, where that is the answer."""
+    if not check_entries(here.engine, entries):
+        request.reply(shown(store(here.engine, queue, request.codec, entries, request.frame, None)))
+        return
+    named = NamedPush(here, queue, request.codec, entries, request.frame)
+    named.start()
+    if named.outcome is not None:
+        request.reply(shown(_settled(named.outcome)))
+    else:
+        _answer_later(here, request, named, shown)
+
+
+def _answer_later(here: "ShardDispatcher", request: Request, named: NamedPush, shown: Shown) -> None:
+    """What its connection sends meanwhile takes effect after it."""
+    later, gid = request.hold(), request.link.gid
+    here.gates.close(gid)
+
+    def end() -> None:
+        assert named.outcome is not None
+        try:
+            fields = shown(_settled(named.outcome))
+        except FlashqError as e:
+            later.refuse(e)
+        else:
+            later.reply(fields)
+        here.gates.open(gid)
+
+    named.on_end = end
+
+
+def _settled(outcome: Pushed | FlashqError) -> Pushed:
+    if isinstance(outcome, FlashqError):
+        raise outcome
+    return outcome
+
+
+def pushed_one(pushed: Pushed) -> dict[str, Any]:
+    """The fields of a reply to PUSH. Raises what the job was refused with."""
+    if pushed.refused:
+        raise pushed.refused[0][1]
+    return {"id": pushed.ids[0]}
+
+
+def pushed_many(pushed: Pushed) -> dict[str, Any]:
+    """The fields of a reply to PUSHB."""
+    fields: dict[str, Any] = {"ids": pushed.ids}
+    if pushed.refused:
+        fields["errors"] = fields["failed"] = [{"index": k, "error": str(e), "code": e.code} for k, e in pushed.refused]
+    return fields
