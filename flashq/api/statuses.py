@@ -32,7 +32,7 @@ CODE_OF: Final = {
     415: "invalid",
     422: "invalid",
     431: "too_large",
-    501: "invalid",
+    500: "internal",
     503: "unavailable",
 }
 """Statuses that the door itself answers with -> the code beside them."""

@@ -5,16 +5,30 @@ import asyncio
 from flashq.api.http import process
 from flashq.api.http.ways import Ways
 from flashq.cluster.peers import Peers
-from flashq.transport.child import ChildContext
+from flashq.transport.answering import OnNotice
+from flashq.transport.child import ChildContext, PeerGone, PeerReady
 from flashq.transport.shared_memory import SharedState
 
 
 class HttpPeers(Peers):
     """The ways of an HTTP process."""
 
-    def __init__(self, ctx: ChildContext, state: SharedState) -> None:
-        super().__init__(ctx, state, asyncio.get_running_loop())
+    def __init__(self, ctx: ChildContext, state: SharedState, on_notice: OnNotice) -> None:
+        super().__init__(ctx, state, asyncio.get_running_loop(), on_notice)
         self.ways = Ways(self.dispatcher, self.forwarder, state.owner)
+        self._doors: set[str] = set()
+        """Other HTTP processes that serve."""
+
+    def on_peer(self, order: PeerGone | PeerReady) -> None:
+        """A peer came or went."""
+        super().on_peer(order)
+        if order.name.startswith("http-"):
+            (self._doors.add if isinstance(order, PeerReady) else self._doors.discard)(order.name)
+
+    def tell_doors(self, kind: int, payload: bytes) -> None:
+        """Send a notice to the other HTTP processes."""
+        for name in self._doors:
+            self.exchange.notify(name, kind, payload)
 
 
 def run_http(ctx: ChildContext) -> int:

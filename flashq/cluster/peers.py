@@ -5,6 +5,7 @@ import asyncio
 from flashq.clock import SystemClock
 from flashq.protocol.tokens import authenticator
 from flashq.router.dispatcher import RoutingDispatcher
+from flashq.transport.answering import OnNotice
 from flashq.transport.child import ChildContext, PeerGone, PeerReady
 from flashq.transport.envelope import UNAVAILABLE
 from flashq.transport.exchange import Exchange
@@ -17,11 +18,14 @@ from flashq.transport.totals import SharedTotals
 class Peers:
     """Those of one process."""
 
-    def __init__(self, ctx: ChildContext, state: SharedState, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, ctx: ChildContext, state: SharedState, loop: asyncio.AbstractEventLoop, on_notice: OnNotice | None = None
+    ) -> None:
         settings = ctx.settings
         self.exchange = Exchange(
-            ctx.name, ctx.run, epoch=ctx.incarnation, loop=loop, on_request=_nothing_to_ask, on_peer_gone=_noted
-        )
+            ctx.name, ctx.run, epoch=ctx.incarnation, loop=loop, on_request=_nothing_to_ask, on_peer_gone=_noted,
+            on_notice=on_notice,
+        )  # fmt: skip
         self.forwarder = Forwarder(
             self.exchange, state.owner, deadline_ms=settings.request_deadline_ms, mono_ms=SystemClock().mono_ms
         )

@@ -69,6 +69,10 @@ class Door:
             await respond(send, status, headers, body)
         except ClientLeft:
             return
+        except Exception:  # a bug of ours must not end in silence: the log has it, the client gets an answer
+            log.exception("a request failed", method=scope["method"], path=scope["path"])
+            status, headers, body = HttpFailure(500, "Internal fault; the log has it").answer(real=real)
+            await respond(send, status, headers, body)
 
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, seen: Seen, path: bytes, *, real: bool

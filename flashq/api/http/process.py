@@ -1,7 +1,6 @@
 """The HTTP process: a door and what stands behind it in a loop of its own, from its birth to the order to stop."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 import uvloop
@@ -9,9 +8,13 @@ import uvloop
 from flashq.api.http.app import make_app
 from flashq.api.http.cors import Cors
 from flashq.api.http.door import Door
+from flashq.api.http.history import History
+from flashq.api.http.pages.page import Host
 from flashq.api.http.server import HttpServer
 from flashq.api.http.ways import Ways
+from flashq.api.http.workers import WORKER_BEAT, Workers, decode_worker
 from flashq.protocol.tokens import authenticator
+from flashq.transport.answering import OnNotice
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.shared_memory import SharedState
 
@@ -24,11 +27,18 @@ class Peers(Protocol):
     def on_peer(self, order: PeerGone | PeerReady) -> None:
         """A peer came or went."""
 
+    def tell_doors(self, kind: int, payload: bytes) -> None:
+        """Send a notice to the other HTTP processes."""
+
     async def stop(self) -> None:
         """Send what can be sent, and close."""
 
 
-MakePeers = Callable[[ChildContext, SharedState], Peers]
+class MakePeers(Protocol):
+    """Puts them together."""
+
+    def __call__(self, ctx: ChildContext, state: SharedState, on_notice: OnNotice, /) -> Peers:
+        """For one process; `on_notice` hears what other HTTP processes tell."""
 
 
 def run(ctx: ChildContext, make_peers: MakePeers) -> int:
@@ -37,29 +47,56 @@ def run(ctx: ChildContext, make_peers: MakePeers) -> int:
 
 
 async def _live(ctx: ChildContext, make_peers: MakePeers) -> int:
-    state = SharedState.attach(ctx.run)
-    peers = make_peers(ctx, state)
-    settings = ctx.settings
-    app = make_app(ctx, state, peers.ways)
-    authenticate = authenticator(settings.auth_tokens)
-    door = Door(
-        peers.ways, app, authenticate=authenticate, cors=Cors(settings.cors_allow_origin),
-        body_bytes_max=settings.frame_bytes_max,
-    )  # fmt: skip
-    server = HttpServer(ctx, door, peers.ways.forwarder)
-    stop_ordered = asyncio.Event()
-
-    def on_order(order: Order) -> None:
-        if isinstance(order, PeerGone | PeerReady):
-            peers.on_peer(order)
-        else:
-            stop_ordered.set()
-
-    ctx.control.attach(asyncio.get_running_loop(), on_order)
-    await server.start(ctx.listeners)
+    process = Process(ctx, make_peers)
+    await process.start()
     ctx.control.ready()
-    await stop_ordered.wait()
-    await server.stop()
-    await peers.stop()
-    state.close()
+    await process.stop_ordered.wait()
+    await process.stop()
     return EXIT_STOPPED
+
+
+class Process:
+    """One HTTP process, put together."""
+
+    def __init__(self, ctx: ChildContext, make_peers: MakePeers) -> None:
+        settings = ctx.settings
+        self._ctx = ctx
+        self._state = SharedState.attach(ctx.run)
+        self._peers = make_peers(ctx, self._state, self._on_notice)
+        self._workers = Workers(lambda beat: self._peers.tell_doors(WORKER_BEAT, beat))
+        self._history = History(self._state)
+        ways = self._peers.ways
+        host = Host(ctx.name, settings, self._state, ways, self._history, self._workers, self._count)
+        door = Door(
+            ways, make_app(host), authenticate=authenticator(settings.auth_tokens),
+            cors=Cors(settings.cors_allow_origin), body_bytes_max=settings.frame_bytes_max,
+        )  # fmt: skip
+        self._server = HttpServer(ctx, door, ways.forwarder)
+        self.stop_ordered = asyncio.Event()
+        """Set when the supervisor wants us to end."""
+
+    async def start(self) -> None:
+        """Returns when connections are taken in."""
+        self._ctx.control.attach(asyncio.get_running_loop(), self._on_order)
+        self._history.start()
+        await self._server.start(self._ctx.listeners)
+
+    async def stop(self) -> None:
+        """Returns when what was asked is answered and all is closed."""
+        await self._server.stop()
+        self._history.stop()
+        await self._peers.stop()
+        self._state.close()
+
+    def _count(self) -> tuple[int, int]:
+        return self._server.connections, self._server.requests
+
+    def _on_order(self, order: Order) -> None:
+        if isinstance(order, PeerGone | PeerReady):
+            self._peers.on_peer(order)
+        else:
+            self.stop_ordered.set()
+
+    def _on_notice(self, peer: str, kind: int, payload: bytes) -> None:
+        if kind == WORKER_BEAT:
+            self._workers.heard(decode_worker(payload))

@@ -168,8 +168,6 @@ CRONS: Final = [
 FIGURES: Final = [
     _r("GET", "/stats", "STATS", "Figures", "Jobs of the whole server, by state", data=examples.STATS,
        show=shows.keys("queued", "processing", "delayed", "dlq", "completed")),
-    _r("GET", "/metrics", "METRICS", "Figures", "Totals, rates and queues", show=shows.key("metrics"),
-       data=examples.METRICS, long=True),
 ]  # fmt: skip
 
 KV: Final = [

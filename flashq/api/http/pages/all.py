@@ -1,0 +1,10 @@
+"""All pages: one list."""
+
+from typing import Final
+
+from flashq.api.http.pages import figures, health, prometheus, server, settings, system, workers
+from flashq.api.http.pages.page import Page
+
+PAGES: Final[tuple[Page, ...]] = (
+    *health.PAGES, *figures.PAGES, *prometheus.PAGES, *workers.PAGES, *settings.PAGES, *server.PAGES, *system.PAGES,
+)  # fmt: skip

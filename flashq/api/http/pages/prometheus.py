@@ -1,0 +1,146 @@
+"""`/metrics/prometheus`: the series that existing dashboards know, and those of shards and processes."""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from fastapi import Response
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from flashq.api.http.pages.figures import now_ms
+from flashq.api.http.pages.health import mono_ms, shard_states
+from flashq.api.http.pages.page import Asked, Host, Page
+from flashq.transport.shard_region import NO_LIMIT, OTHER, ShardCounters
+from flashq.transport.shared_memory import QueueView
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_SHARD_STATES: Final = {"queued": "queued", "delayed": "delayed", "processing": "active", "dlq": "dead"}
+_SHARD_TOTALS: Final = {
+    "pushed": "Jobs pushed", "completed": "Jobs completed", "failed": "Jobs that died for good",
+    "retried": "Failures that were tried again", "ticks": "Ticks of the shard's loop",
+    "journal_bytes": "Bytes written to the journal", "forwarded_in": "Requests from other processes",
+    "forwarded_out": "Requests sent on to other shards",
+}  # fmt: skip
+
+
+class ClusterCollector(Collector):
+    """All series, made at each scrape from shared memory."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family."""
+        yield from self._totals()
+        yield from self._queues()
+        yield from self._shards()
+        yield from self._processes()
+
+    def _totals(self) -> Iterator[Metric]:
+        totals = self._host.history.totals()
+        for name, value in (("pushed", totals.pushed), ("completed", totals.completed), ("failed", totals.failed)):
+            yield CounterMetricFamily(f"flashq_jobs_{name}", f"Jobs {name} since the first start", value=value)
+        current = GaugeMetricFamily("flashq_jobs_current", "Jobs now, by state", labels=["state"])
+        for state, value in (
+            ("queued", totals.queued), ("processing", totals.active), ("delayed", totals.delayed),
+            ("dlq", totals.dead), ("completed", totals.completed_now),
+        ):  # fmt: skip
+            current.add_metric([state], value)
+        yield current
+        throughput = self._host.history.throughput
+        yield GaugeMetricFamily("flashq_throughput_per_second", "Jobs completed a second, of late", value=throughput)
+        yield GaugeMetricFamily("flashq_latency_ms", "From creation to the ack, on average", value=totals.latency_ms)
+        workers = len(self._host.workers.alive(now_ms()))
+        yield GaugeMetricFamily("flashq_workers_active", "Workers that said lately that they live", value=workers)
+
+    def _queues(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("flashq_queue_jobs", "Jobs of a queue, by state", labels=["queue", "state"])
+        paused = GaugeMetricFamily("flashq_queue_paused", "Whether a queue is paused", labels=["queue"])
+        for queue in _bounded(self._host.state.queues(), self._host.settings.metrics_queues_max):
+            for state, value in (
+                ("pending", queue.waiting), ("processing", queue.active), ("dlq", queue.dead),
+                ("delayed", queue.delayed), ("completed", queue.completed),
+            ):  # fmt: skip
+                family.add_metric([queue.name, state], value)
+            if queue.name != OTHER:
+                paused.add_metric([queue.name], int(queue.paused))
+        yield family
+        yield paused
+
+    def _shards(self) -> Iterator[Metric]:
+        host = self._host
+        up = GaugeMetricFamily("flashq_shard_up", "Whether a shard serves", labels=["shard"])
+        age = GaugeMetricFamily("flashq_shard_heartbeat_age_seconds", "Since its last sign of life", labels=["shard"])
+        for one in shard_states(host, mono_ms()):
+            up.add_metric([one["shard"]], int(one["state"] == "serving"))
+            if one["heartbeat_age_ms"] is not None:
+                age.add_metric([one["shard"]], one["heartbeat_age_ms"] / 1_000)
+        yield up
+        yield age
+        counters = [(f"shard-{n:02}", view.counters) for n in range(host.settings.shards) if (view := _view(host, n))]
+        jobs = GaugeMetricFamily("flashq_shard_jobs", "Jobs of a shard, by state", labels=["shard", "state"])
+        for name, one_of in counters:
+            for state, field in _SHARD_STATES.items():
+                jobs.add_metric([name, state], getattr(one_of, field))
+        yield jobs
+        yield from _by_shard(counters)
+
+    def _processes(self) -> Iterator[Metric]:
+        host = self._host
+        restarts = CounterMetricFamily("flashq_process_restarts", "Restarts after a death", labels=["process"])
+        for row in host.state.processes():
+            restarts.add_metric([row.name], row.restarts)
+        yield restarts
+        connections, requests = host.count()
+        labels = ["process"]
+        gauge = GaugeMetricFamily("flashq_http_connections", "HTTP connections of the process scraped", labels=labels)
+        gauge.add_metric([host.name], connections)
+        yield gauge
+        total = CounterMetricFamily("flashq_http_requests", "HTTP requests it has answered", labels=labels)
+        total.add_metric([host.name], requests)
+        yield total
+
+
+def _view(host: Host, shard: int) -> Any:
+    return host.state.shard(shard)
+
+
+def _by_shard(counters: list[tuple[str, ShardCounters]]) -> Iterator[Metric]:
+    for field, words in _SHARD_TOTALS.items():
+        total = CounterMetricFamily(f"flashq_shard_{field}", words, labels=["shard"])
+        for name, one in counters:
+            total.add_metric([name], getattr(one, field))
+        yield total
+    for field, words in (("connections", "Open connections"), ("memory_bytes", "Resident memory")):
+        gauge = GaugeMetricFamily(f"flashq_shard_{field}", words, labels=["shard"])
+        for name, one in counters:
+            gauge.add_metric([name], getattr(one, field))
+        yield gauge
+
+
+def _bounded(queues: list[QueueView], most: int) -> list[QueueView]:
+    """The busiest queues, the sum of all others behind them."""
+    known = [queue for queue in queues if queue.name != OTHER]
+    rest = [queue for queue in queues if queue.name == OTHER]
+    if len(known) > most:
+        known.sort(key=lambda q: (-(q.waiting + q.active + q.delayed + q.dead), q.name))
+        rest += known[most:]
+        known = known[:most]
+    if not rest:
+        return known
+    waiting, active, delayed, dead, completed = (sum(values) for values in zip(*(q[2:7] for q in rest), strict=True))
+    return [*known, QueueView(OTHER, -1, waiting, active, delayed, dead, completed, False, NO_LIMIT, NO_LIMIT)]
+
+
+async def _prometheus(asked: Asked) -> Response:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(ClusterCollector(asked.host))
+    return Response(generate_latest(registry), media_type=None, headers={"content-type": CONTENT_TYPE})
+
+
+PAGES: Final = [
+    Page(method="GET", path="/metrics/prometheus", group="Figures", summary="All figures in Prometheus' text format",
+         serve=_prometheus, plain=True, data="flashq_jobs_pushed_total 1015.0"),
+]  # fmt: skip

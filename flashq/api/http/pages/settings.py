@@ -1,0 +1,88 @@
+"""How the server is set up. What would change that at run time is refused with the place where it is set."""
+
+from typing import Any, Final
+
+from flashq import __version__
+from flashq.api.http.pages.health import mono_ms
+from flashq.api.http.pages.page import Asked, Host, Page
+from flashq.errors import InvalidArgument
+
+_GROUP: Final = "Settings"
+
+
+def sqlite_settings(host: Host) -> dict[str, Any]:
+    """What older dashboards ask: tables in SQLite stand behind the journal, unless all is in memory."""
+    on = host.state.header.durability != "memory"
+    return {
+        "enabled": on, "path": str(host.settings.data) if on else None,
+        "synchronous": host.state.header.durability == "fsync", "snapshot_interval": 0, "snapshot_min_changes": 0,
+    }  # fmt: skip
+
+
+S3_OFF: Final[dict[str, Any]] = {
+    "enabled": False, "endpoint": None, "bucket": None, "region": None, "interval_secs": 0, "keep_count": 0,
+    "compress": False,
+}  # fmt: skip
+
+
+async def _settings(asked: Asked) -> Any:
+    host = asked.host
+    s = host.settings
+    return {
+        "version": __version__, "tcp_port": s.port, "http_port": s.http_port, "durability": s.durability,
+        "shards": s.shards, "sqlite": sqlite_settings(host), "s3_backup": S3_OFF,
+        "database_connected": False, "database_url": None,
+        "auth_enabled": bool(s.auth_tokens), "auth_token_count": len(s.auth_tokens),
+        "uptime_seconds": max(0, mono_ms() - host.state.header.started_mono_ms) // 1_000,
+        "limits": {name: getattr(s, name) for name in _LIMITS},
+        "defaults": {name: getattr(s, name) for name in _DEFAULTS},
+    }  # fmt: skip
+
+
+_LIMITS: Final = ("frame_bytes_max", "data_bytes_max", "max_batch", "name_bytes_max", "duration_ms_max", "nesting_max")
+_DEFAULTS: Final = (
+    "default_max_attempts", "default_backoff_ms", "default_lease_ms", "default_ttl_ms", "default_timeout_ms",
+    "keep_completed_count", "keep_completed_age_ms",
+)  # fmt: skip
+
+
+async def _sqlite(asked: Asked) -> Any:
+    return sqlite_settings(asked.host)
+
+
+async def _s3(asked: Asked) -> Any:
+    return S3_OFF
+
+
+async def _tokens(asked: Asked) -> Any:
+    raise InvalidArgument("Tokens are set by AUTH_TOKENS or auth_tokens in flashq.toml, and read at the start")
+
+
+async def _defaults(asked: Asked) -> Any:
+    raise InvalidArgument("Defaults of jobs are set by default_* in flashq.toml, and read at the start")
+
+
+async def _cleanup(asked: Asked) -> Any:
+    raise InvalidArgument("Retention is set by keep_completed_* in flashq.toml, and read at the start")
+
+
+async def _run_cleanup(asked: Asked) -> Any:
+    return "Retention is applied all the time: there was nothing left to run"
+
+
+PAGES: Final = [
+    Page(method="GET", path="/settings", group=_GROUP, summary="How the server is set up", serve=_settings,
+         data={"version": "1.0.0", "tcp_port": 6789, "http_port": 6790, "durability": "fsync", "auth_enabled": True,
+               "auth_token_count": 1, "uptime_seconds": 61}),
+    Page(method="GET", path="/sqlite/settings", group=_GROUP, summary="Where jobs are kept", serve=_sqlite,
+         data={"enabled": True, "path": "data", "synchronous": True}),
+    Page(method="GET", path="/s3/settings", group=_GROUP, summary="Backups to S3", serve=_s3, data=S3_OFF),
+    Page(method="POST", path="/settings/auth", group=_GROUP, summary="Refused: tokens are set at the start",
+         serve=_tokens),
+    Page(method="POST", path="/settings/queue-defaults", group=_GROUP, serve=_defaults,
+         summary="Refused: defaults are set at the start"),
+    Page(method="POST", path="/settings/cleanup", group=_GROUP, serve=_cleanup,
+         summary="Refused: retention is set at the start"),
+    Page(method="POST", path="/settings/cleanup/run", group=_GROUP, serve=_run_cleanup,
+         summary="Apply retention, which happens all the time"),
+]  # fmt: skip
