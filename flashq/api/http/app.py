@@ -9,8 +9,11 @@ from starlette.exceptions import HTTPException
 from flashq import __version__
 from flashq.api.http.failures import HttpFailure
 from flashq.api.http.marks import REAL
+from flashq.api.http.openapi import document
 from flashq.api.http.pages.all import PAGES
+from flashq.api.http.pages.docs import add_docs
 from flashq.api.http.pages.page import Host, Page, answered
+from flashq.api.http.table import ROUTES
 
 
 def make_app(host: Host) -> FastAPI:
@@ -25,6 +28,7 @@ def make_app(host: Host) -> FastAPI:
     )  # fmt: skip
     for page in PAGES:
         _add(app, page, host)
+    add_docs(app, lambda: document(ROUTES, PAGES))
     return app
 
 

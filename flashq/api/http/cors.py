@@ -1,5 +1,6 @@
 """Which pages of other origins a browser may let use us."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from flashq.api.http.asgi import Message, Send
@@ -21,6 +22,13 @@ class Cors:
         if origin in self._origins:
             return [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
         return []
+
+    def may_act(self, origin: bytes, headers: Sequence[tuple[bytes, bytes]]) -> bool:
+        """Whether a page of this origin may change something: an allowed one, or our own.
+
+        A browser sends simple requests without asking first, so that not being allowed to read the answer is no bar.
+        """
+        return bool(self.allowed(origin)) or origin.rpartition(b"://")[2] == dict(headers).get(b"host", b"")
 
     def preflight(self, origin: bytes) -> list[tuple[bytes, bytes]]:
         """Headers of the answer to a browser that asks first."""

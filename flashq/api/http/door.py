@@ -33,6 +33,9 @@ OPEN_BELOW: Final = (b"/docs", b"/webhooks/incoming/")
 """Paths, and beginnings of paths, that ask for no token."""
 
 
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
 class Door:
     """The ASGI application."""
 
@@ -77,6 +80,8 @@ class Door:
     async def _serve(
         self, scope: Scope, receive: Receive, send: Send, seen: Seen, path: bytes, *, real: bool
     ) -> None:  # fmt: skip
+        if seen.origin and scope["method"] not in _SAFE and not self._cors.may_act(seen.origin, scope["headers"]):
+            raise HttpFailure(403, "Pages of this origin may not do this: see cors_allow_origin")
         principal = ANYONE if self._is_open(path) else seen.principal(self._authenticate)
         found = self._tree.find(path)
         if found is not None:
