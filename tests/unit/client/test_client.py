@@ -339,7 +339,7 @@ class TestPulls:
         """Its own waiting comes on top of the request's deadline."""
         async with (
             scripted(lambda *_: None) as script,
-            Client(script.address, request_timeout_ms=1) as client,
+            Client(script.address, request_timeout_ms=250) as client,
         ):
             pulling = asyncio.create_task(client.pull("mail", timeout_ms=60_000))
             await script.wait_requests(1)
