@@ -22,6 +22,7 @@ class RouterGateway:
             loop, SystemClock(), ctx.settings, self._peers.dispatcher, on_begin=_no_clock, on_end=_nothing_to_commit,
             inline=True,
         )  # fmt: skip
+        self._peers.before_events = self._gateway.ticks.wake
 
     async def start(self) -> None:
         """Connections are adopted one by one: there is nothing to start."""

@@ -10,6 +10,7 @@ from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept
+from flashq.engine.telling import tell
 from flashq.errors import FlashqError, JobNotFound, LeaseLost
 
 STEP = 1024
@@ -167,6 +168,9 @@ def _finish_run(engine: Engine, pieces: list[tuple[Page, int, int, Lease]], firs
         engine.touch(queue)
     if engine.replaying:
         return
+    if queue.heard:
+        for job_id in range(first_id, first_id + n * STEP, STEP):
+            tell(engine, "completed", queue.name, job_id)
     runs = evict_beyond(engine, queue)
     first, count = runs[0] if runs else (0, 0)
     engine.events.append(events.pack_acked(events.ACKED, events.ACKED_BYTES, first_id, n, first, count))

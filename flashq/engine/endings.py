@@ -7,6 +7,7 @@ from flashq.engine.jobs import NO_OPTIONS, Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept, Queue
+from flashq.engine.telling import tell
 
 _QUEUED = (State.WAITING, State.DELAYED)
 
@@ -133,6 +134,7 @@ def expire(engine: Engine, job: Job) -> None:
     if job.queue.sweep is not None and is_removed(page, i):
         return
     engine.record(events.Expired([job.id]), promise=False)
+    tell(engine, "removed", job.queue.name, job.id)
     leave(engine, page, i)
     forget(engine, page, i, bad=True)
 
@@ -152,6 +154,8 @@ def complete(
         started_at, token = job.started_at, job.token
     leave(engine, page, i)
     queue, totals = page.queue, engine.totals
+    if queue.heard:
+        tell(engine, "completed", queue.name, (page.base + i) << 10 | page.slot.no, data=result, codec=codec)
     queue.completed_total += 1
     totals.completed += 1
     created_at = job.created_at if record else page.created_at(i)
@@ -256,6 +260,7 @@ def die(engine: Engine, page: Page, i: int, error: str) -> None:
     queue.failed_total += 1
     totals.failed += 1
     job.error = error
+    tell(engine, "failed", queue.name, job.id, error=error or None)
     disarm(engine, job)
     if job.options.remove_on_fail:
         forget(engine, page, i, bad=True)

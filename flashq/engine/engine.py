@@ -19,10 +19,11 @@ from flashq.engine.outbox import Outbox
 from flashq.engine.pages import RESERVED_PAGES, Page, Slot
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Defaults, Limits
-from flashq.engine.telling import Happening
+from flashq.engine.telling import Audience
 from flashq.engine.timers import Timers
 from flashq.engine.waiters import Waiter
 from flashq.errors import LimitExceeded
+from flashq.protocol.happenings import Happening
 from flashq.protocol.slots import SLOTS, slot_of_queue
 
 
@@ -83,6 +84,7 @@ class Engine:
         self.names = Names()
         self.heard = False
         """Whether anybody listens to what happens: telling.py."""
+        self.audience = Audience()
         self.happenings: list[Happening] = []
         self.counter = 0
         self.replaying = False
@@ -145,6 +147,7 @@ class Engine:
             if len(self.queues) >= self.limits.queues_max:
                 raise LimitExceeded(f"Too many queues ({len(self.queues)}, max {self.limits.queues_max})")
             queue = self.queues[name] = Queue(name, self.slot(slot_of_queue(name)))
+            queue.heard = self.heard and self.audience.hears(name)
         return queue
 
     def touch(self, queue: Queue) -> None:

@@ -16,6 +16,7 @@ from flashq.engine.lines import Line, Lines
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Defaults
+from flashq.engine.telling import tell
 from flashq.engine.waiters import Waiter
 
 HUGE = 1 << 62
@@ -261,6 +262,10 @@ class _Giving:
         engine, queue = self.engine, self.queue
         if self.lone:
             engine.events.append(events.leased_ids(self.token, self.soft_ms, self.gid, self.lone))
+        if queue.heard:
+            for part in self.parts:
+                for job_id in part.ids if isinstance(part, Part) else (part.id,):
+                    tell(engine, "active", queue.name, job_id)
         queue.waiting -= n
         queue.active += n
         if queue.rate is not None:

@@ -11,6 +11,7 @@ from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.pull import serve
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Limits
+from flashq.engine.telling import tell
 from flashq.engine.validation import check_entry
 from flashq.errors import LimitExceeded, RequestError
 from flashq.protocol.commands import JobOptions
@@ -44,6 +45,8 @@ def push_plain(engine: Engine, queue: Queue, codec: int, payload: bytes, frame: 
     engine.promise = True
     if not queue.touched:
         engine.touch(queue)
+    if queue.heard:
+        tell(engine, "pushed", queue.name, job_id, data=payload, codec=codec)
     if queue.waiters:
         serve(engine, queue)
     return job_id
@@ -62,6 +65,10 @@ def push_plain_batch(engine: Engine, queue: Queue, codec: int, payloads: list[by
         runs = merged(ranges)
         engine.events += (events.pushed_runs(runs, codec, frame), frame)
     engine.promise = True
+    if queue.heard:
+        ids = [job_id for ids in ranges for job_id in ids]
+        for job_id, payload in zip(ids, payloads, strict=True):
+            tell(engine, "pushed", queue.name, job_id, data=payload, codec=codec)
     if queue.waiters:
         serve(engine, queue)
     return ranges
@@ -266,6 +273,10 @@ def admit(engine: Engine, job: Job) -> None:
         queue.unique[options.unique_key] = job.seq
     if options.debounce_id is not None:
         debounce.open_window(engine, queue, options)
+    if queue.heard:
+        tell(engine, "pushed", queue.name, job.id, data=job.data, codec=job.codec)
+        if job.run_at > engine.now_ms:
+            tell(engine, "delayed", queue.name, job.id)
     if job.ttl:
         job.timer = engine.at_wall(job.created_at + job.ttl, expire, job)
     if job.run_at > engine.now_ms:

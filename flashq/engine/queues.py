@@ -48,11 +48,11 @@ class Queue:
     """All that is known of one named line."""
 
     __slots__ = (
-        "active", "completed", "completed_bytes", "completed_total", "concurrency", "dead", "dead_count", "debounced",
-        "delayed", "delayed_stale", "era", "era_base", "failed_total", "gate", "held", "kept", "key_concurrency",
-        "key_rate", "lane", "lanes", "later", "lines", "listed", "name", "next_due", "open_pages", "pages", "paused",
-        "priorities", "pushed_total", "rate", "rate_due", "row", "slot", "sweep", "top", "touched", "unique",
-        "used_at", "void_base", "waiters", "waiters_dead", "waiting",
+        "active", "completed", "completed_bytes", "completed_total", "concurrency", "dead", "dead_count",
+        "debounced", "delayed", "delayed_stale", "era", "era_base", "failed_total", "gate", "heard", "held", "kept",
+        "key_concurrency", "key_rate", "lane", "lanes", "later", "lines", "listed", "name", "next_due", "open_pages",
+        "pages", "paused", "priorities", "pushed_total", "rate", "rate_due", "row", "slot", "sweep", "top",
+        "touched", "unique", "used_at", "void_base", "waiters", "waiters_dead", "waiting",
     )  # fmt: skip
 
     def __init__(self, name: str, slot: Slot) -> None:
@@ -98,6 +98,8 @@ class Queue:
         """Unique keys that are taken, and the sequence numbers of the jobs that hold them."""
         self.debounced: dict[str, int] = {}
         """Debounce ids, and until when they are."""
+        self.heard = False
+        """Whether anybody listens to what happens here: telling.py."""
         self.paused = False
         self.rate: Bucket | None = None
         self.rate_due = 0

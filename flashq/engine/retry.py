@@ -11,6 +11,7 @@ from flashq.engine.leases import Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.pull import end_wait, serve
 from flashq.engine.push import delay
+from flashq.engine.telling import tell
 from flashq.errors import JobNotFound
 
 DOUBLINGS_MAX = 10
@@ -40,6 +41,8 @@ def spend_attempt(engine: Engine, page: Page, i: int, error: str, cause: str) ->
     """An attempt of an active job is over: decide what follows, record it, do it."""
     job = as_record(page, i)
     attempts = job.attempts + 1
+    if cause != "failed":
+        tell(engine, cause, job.queue.name, job.id, error=error)
     if job.max_attempts and attempts >= job.max_attempts:
         engine.record(events.Died(job.id, attempts, error, cause))
         give_up(engine, page, i, attempts, error)
@@ -75,6 +78,7 @@ def try_again(engine: Engine, page: Page, i: int, attempts: int, run_at: int, er
     leave(engine, page, i)
     note_failure(engine, job, attempts, error)
     engine.totals.retried += 1
+    tell(engine, "retrying", job.queue.name, job.id, error=error or None)
     job.started_at = 0
     job.progress_msg = error or None
     job.run_at = run_at
@@ -154,6 +158,7 @@ def crash_back(engine: Engine, page: Page, i: int) -> None:
     """Back to its queue; the crash counts, unless the worker shows its token within `reconnect_grace`."""
     job = as_record(page, i)
     job.crashes += 1
+    tell(engine, "retrying", job.queue.name, job.id, error="Worker lost")
     job.crash_token = job.token
     hand_back(engine, page, i)
 

@@ -3,22 +3,9 @@
 from flashq.engine.settings import Limits
 from flashq.errors import InvalidArgument, LimitExceeded
 from flashq.protocol.commands import JobOptions, folded
+from flashq.protocol.queue_names import check_queue_name as check_queue_name
 
-QUEUE_BYTES_MAX = 256
 _DURATIONS = ("delay", "ttl", "timeout", "backoff", "stall_timeout", "debounce_ttl", "keep_completed_age")
-_PUNCTUATION = frozenset("_-.")
-
-
-def check_queue_name(name: str) -> None:
-    """Raise InvalidArgument unless it is 1–256 bytes of letters, digits, `_`, `-`, `.` in any script."""
-    if not name:
-        raise InvalidArgument("Queue name cannot be empty")
-    if len(name.encode("utf-8", "surrogatepass")) > QUEUE_BYTES_MAX:
-        raise InvalidArgument("Queue name too long (max 256 chars)")
-    if not name.isalnum() and not all(c.isalnum() or c in _PUNCTUATION for c in name):
-        raise InvalidArgument("Queue name must contain only alphanumeric characters, underscores, hyphens, or dots")
-    if name.startswith("__"):
-        raise InvalidArgument(f"Queue name '{name[:64]}' is reserved: names must not start with '__'")
 
 
 def check_data_size(limits: Limits, payload: bytes, what: str = "Job data") -> None:

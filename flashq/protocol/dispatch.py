@@ -52,6 +52,13 @@ class Link(Protocol):
     def hold(self, *, ordered: bool) -> Ticket:
         """Answer it later. `ordered` (no reqId): the replies of later requests wait behind it."""
 
+    @property
+    def takes_events(self) -> bool:
+        """Whether events can be sent on it, unasked."""
+
+    def push_event(self, body: bytes) -> None:
+        """Send an event, if the client reads; else it is counted, and the client told how many it missed."""
+
     def takes_jobs(self) -> bool:
         """False while it has gone, its reading is paused or its output is backed up: give it no jobs."""
 

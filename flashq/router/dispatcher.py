@@ -9,12 +9,16 @@ from typing import Any, Final
 
 import msgspec
 
-from flashq.errors import FlashqError, MalformedFrame, Unauthenticated
+from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, Unauthenticated
 from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import check_text, explained
 from flashq.protocol.dispatch import Codec, Link
+from flashq.protocol.happenings import kinds_of
 from flashq.protocol.head import Head, decode_head, echo_of, slot_of
+from flashq.protocol.queue_names import check_queue_name
+from flashq.protocol.slots import slot_of_queue
+from flashq.transport.event_desk import EventDesk
 from flashq.transport.forwarding import PULL_WAIT_MS, WAITS, Forwarder, check_ack_batch
 from flashq.transport.totals import SharedTotals
 
@@ -27,8 +31,12 @@ class RoutingDispatcher:
 
     def __init__(
         self, forwarder: Forwarder, *, owner_of: Callable[[int], int], totals: SharedTotals,
-        authenticate: Callable[[str], str | None] | None, max_batch: int, shards: int,
+        authenticate: Callable[[str], str | None] | None, max_batch: int, shards: int, process: str,
     ) -> None:  # fmt: skip
+        self.desk = EventDesk(
+            process, shard=None, owner_of_queue=lambda name: owner_of(slot_of_queue(name)),
+            ask_shard=forwarder.ask_shard, own_changed=_no_own_queues,
+        )  # fmt: skip
         self._shards = shards
         self._forwarder = forwarder
         self._owner_of = owner_of
@@ -81,6 +89,11 @@ class RoutingDispatcher:
             self._say(link, {"pong": True}, req_id)
         elif kind is c.Auth:
             self._show(link, command.token, req_id)
+        elif kind is c.Subscribe:
+            self._subscribe(link, command, req_id)
+        elif kind is c.Unsubscribe:
+            self.desk.unsubscribe(link, command.queue)
+            self._say(link, {}, req_id)
         elif kind is c.Stats:
             self._say(link, self._totals.stats(), req_id)
         elif kind is c.ListQueues:
@@ -88,6 +101,20 @@ class RoutingDispatcher:
         else:
             # Its head hid the place, or it concerns several shards: any shard forwards it, or asks the others.
             self._forwarder.send(link.gid % self._shards, link, frame, req_id, PULL_WAIT_MS)
+
+    def _subscribe(self, link: Link, command: c.Subscribe, req_id: bytes) -> None:
+        check_queue_name(command.queue)
+        kinds = kinds_of(command.events)
+        if not link.takes_events:
+            raise InvalidArgument("SUBSCRIBE needs a connection of its own, over TCP or a Unix socket")
+        held = link.hold(ordered=not req_id)
+        codec = link.codec
+
+        def done(error: FlashqError | None) -> None:
+            body = replies.OK[codec] if error is None else replies.failure(codec, error)
+            held.reply(replies.with_req_id(codec, body, req_id))
+
+        self.desk.subscribe(link, command.queue, kinds, done)
 
     def _show(self, link: Link, token: str, req_id: bytes) -> None:
         principal = "anonymous" if self._authenticate is None else self._authenticate(token)
@@ -113,10 +140,15 @@ class RoutingDispatcher:
 
     def gone(self, link: Link) -> None:
         """The client left."""
+        self.desk.gone(link)
         self._forwarder.gone(link.gid)
 
     def takes_jobs_again(self, link: Link) -> None:
         """Shards give jobs to a connection here without knowing whether it reads: nothing was held back."""
+
+
+def _no_own_queues() -> None:
+    """A router owns none."""
 
 
 class _Timeout(msgspec.Struct):
@@ -134,4 +166,4 @@ def _timeout_of(frame: bytes, codec: Codec) -> int | None:
         return 0
 
 
-_HERE: Final = frozenset(("PING", "AUTH", "STATS", "LISTQUEUES"))
+_HERE: Final = frozenset(("PING", "AUTH", "STATS", "LISTQUEUES", "SUBSCRIBE", "UNSUBSCRIBE"))

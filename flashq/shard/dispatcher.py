@@ -26,13 +26,15 @@ from flashq.protocol.codec import check_text, explained, payload_of
 from flashq.protocol.dispatch import Link, Ticket
 from flashq.protocol.slots import slot_of_queue
 from flashq.shard.families import VERBS
+from flashq.shard.feed import Feed
 from flashq.shard.gate import Gates
 from flashq.shard.naming import Naming
 from flashq.shard.ports import Authenticate, Elsewhere, Totals
 from flashq.shard.pushing import push, pushed_many, pushed_one
 from flashq.shard.rendering import Renderer, view_of
 from flashq.shard.verbs import Request, Route, Verb, by_id, by_queue
-from flashq.transport.forwarding import check_ack_batch
+from flashq.transport.event_desk import EventDesk
+from flashq.transport.forwarding import check_ack_batch, shard_name
 
 log = structlog.get_logger()
 PULL_WAIT_MS: Final = 60_000
@@ -56,12 +58,16 @@ class PullTicket:
         return self.held.takes_jobs()
 
 
+def _unheard(process: str, kind: int, payload: bytes) -> None:
+    """A dispatcher without other processes has nobody to tell."""
+
+
 class ShardDispatcher:
     """The `Dispatcher` of a shard."""
 
     def __init__(
         self, engine: Engine, *, shard: int, shards: int, owner_of: Callable[[int], int], elsewhere: Elsewhere,
-        totals: Totals, authenticate: Authenticate | None,
+        totals: Totals, authenticate: Authenticate | None, notify: Callable[[str, int, bytes], Any] = _unheard,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.shard = shard
@@ -76,6 +82,11 @@ class ShardDispatcher:
         """Writes this shard's counters and gauges, so that what is read of them is of now; set by the loop."""
         self.wake: Callable[[], None] = _nothing
         """Begins a tick if none is open: for what comes by itself; set by the loop."""
+        self.desk = EventDesk(
+            shard_name(shard), shard=shard, owner_of_queue=lambda name: owner_of(slot_of_queue(name)),
+            ask_shard=elsewhere.ask_shard, own_changed=self._own_changed,
+        )  # fmt: skip
+        self.feed = Feed(self, notify)
         self.renderer = Renderer()
         self._keyed: dict[tuple[str, str], _Probe] = {}
         """Requests with an idempotency key that are under way."""
@@ -83,6 +94,9 @@ class ShardDispatcher:
         self.naming = Naming(self)
         self.gates = Gates(self.submit, elsewhere.req_id_of)
         """Connections whose next request waits until one before it is carried out."""
+
+    def _own_changed(self) -> None:
+        self.feed.refresh()
 
     # -- one request
 
@@ -531,6 +545,7 @@ class ShardDispatcher:
 
     def gone(self, link: Link) -> None:
         """The client left."""
+        self.desk.gone(link)
         retry.connection_gone(self.engine, link.gid)
         self.elsewhere.gone(link.gid)
 
@@ -590,6 +605,11 @@ class _Probe:
         return taken
 
     # -- as a Link
+
+    takes_events = False
+
+    def push_event(self, body: bytes) -> None:
+        raise AssertionError("keyed commands do not subscribe")
 
     def reply(self, body: bytes) -> None:
         self._keep(body)

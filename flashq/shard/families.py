@@ -2,10 +2,11 @@
 
 from typing import Any, Final
 
-from flashq.shard import limit_verbs, names_verbs, queue_verbs
+from flashq.shard import event_verbs, limit_verbs, names_verbs, queue_verbs
 from flashq.shard.verbs import Verb
 
 VERBS: Final[dict[type[Any], Verb]] = {
+    **event_verbs.VERBS,
     **limit_verbs.VERBS,
     **names_verbs.VERBS,
     **queue_verbs.VERBS,

@@ -83,6 +83,13 @@ class GatedLink:
         """Nothing more will come: what the connection says of itself, where it says anything."""
         return bool(getattr(self._link, "_ended", False))
 
+    @property
+    def takes_events(self) -> bool:
+        return self._link.takes_events
+
+    def push_event(self, body: bytes) -> None:
+        self._link.push_event(body)
+
     def reply(self, body: bytes) -> None:
         self._ticket.reply(body)
 

@@ -73,6 +73,8 @@ class ShardLoop:
                 self._on_fault(e)
         if self._dispatcher.naming.later:
             self._dispatcher.naming.send()
+        if engine.happenings:
+            self._dispatcher.feed.publish()
         if engine.outbox.fresh:
             self.postman.send()
         self._gauges.write(engine, engine.mono_ms)

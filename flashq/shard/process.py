@@ -34,6 +34,7 @@ from flashq.storage.recovery import Tables
 from flashq.storage.schema import FILE as TABLES_FILE
 from flashq.transport.child import EXIT_REFUSED, EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.envelope import Notice
+from flashq.transport.event_desk import FEED
 from flashq.transport.exchange import Exchange
 from flashq.transport.forwarding import (
     INPUT_ENDED,
@@ -148,6 +149,7 @@ class Shard:
             self.engine, shard=ctx.index, shards=settings.shards, owner_of=self._state.owner,
             elsewhere=self._forwarder, totals=SharedTotals(self._state, settings.shards),
             authenticate=authenticator(settings.auth_tokens),
+            notify=self._exchange.notify,
         )  # fmt: skip
         self.loop = ShardLoop(
             self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault
@@ -287,6 +289,8 @@ class Shard:
                 gid = int.from_bytes(payload[at : at + 8], "little")
                 self._remote.setdefault(peer, set()).add(gid)
                 still_there(self.engine, gid)
+        elif kind == FEED:
+            self.dispatcher.desk.came(payload)
 
     def _on_undelivered(self, peer: str, body: bytes) -> None:
         self._ticks.wake()
@@ -297,6 +301,7 @@ class Shard:
         self._ticks.wake()
         for gid in self._remote.pop(name, ()):
             self.dispatcher.holder_gone(gid)
+        self.dispatcher.feed.peer_gone(name)
 
     def _on_order(self, order: Order) -> None:
         if isinstance(order, PeerGone):
@@ -308,7 +313,9 @@ class Shard:
         elif order.name == CHECKPOINTER:
             self._recycling.came()
         elif order.name.startswith("shard-") and order.name != self._ctx.name:
-            self._forwarder.announce(int(order.name.removeprefix("shard-")))
+            other = int(order.name.removeprefix("shard-"))
+            self._forwarder.announce(other)
+            self.dispatcher.desk.shard_serves(other)
             self.loop.postman.again()
 
 

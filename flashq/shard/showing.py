@@ -22,6 +22,7 @@ class Showing:
     """The link of one PUSH in text, whose reply shows the job. A job that is not here is left an id."""
 
     local = False
+    takes_events = False
     __slots__ = ("_engine", "_link", "codec", "gid", "principal", "wrong_tokens")
 
     def __init__(self, link: Link, engine: Engine) -> None:
@@ -43,6 +44,10 @@ class Showing:
     def fatal(self, text: str, code: str) -> None:
         """Answer why the connection should end."""
         self._link.fatal(text, code)
+
+    def push_event(self, body: bytes) -> None:
+        """No event comes on it."""
+        raise AssertionError("a push does not subscribe")
 
     def takes_jobs(self) -> bool:
         """As the client it is for."""

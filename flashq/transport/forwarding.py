@@ -322,6 +322,12 @@ class RemoteLink:
         """The connection is not ours to close."""
         self.reply(replies.failure_text(self.codec, text, code))
 
+    takes_events = False
+
+    def push_event(self, body: bytes) -> None:
+        """Whoever has the connection has its subscriptions."""
+        raise AssertionError("subscriptions live where their connection lives")
+
     def takes_jobs(self) -> bool:
         """Nothing else is known here."""
         return not self._incoming.caller.gone

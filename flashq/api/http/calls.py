@@ -38,6 +38,7 @@ class Call:
 
     __slots__ = ("_client", "codec", "future", "gid", "held", "principal", "wrong_tokens")
     local = False
+    takes_events = False
 
     def __init__(self, client: Client, principal: str, loop: asyncio.AbstractEventLoop) -> None:
         self.gid = client.gid
@@ -54,6 +55,10 @@ class Call:
         """Answer."""
         if not self.future.done():
             self.future.set_result(body)
+
+    def push_event(self, body: bytes) -> None:
+        """A request has no room for events: they have routes of their own."""
+        raise AssertionError("a subscription over HTTP is refused")
 
     def hold(self, *, ordered: bool) -> "HeldCall":
         """Answer later. The order of replies is that of requests, as each waits for the one before."""

@@ -16,6 +16,7 @@ from typing import Final, cast
 
 from flashq.api.stream.ticks import Ticks
 from flashq.protocol.dispatch import Codec, Dispatcher
+from flashq.protocol.happenings import lagged
 from flashq.protocol.replies import failure_text
 
 TEXT_STARTS: Final = b"{\n\r \t"
@@ -66,9 +67,11 @@ class Connection(asyncio.Protocol):
     """A client over TCP or a Unix socket."""
 
     local = False
+    takes_events = True
     __slots__ = (
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
-        "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing", "_leaving",
+        "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing",
+        "_event_bytes", "_leaving", "_missed",
         "codec", "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
@@ -103,6 +106,10 @@ class Connection(asyncio.Protocol):
         self._ended = False
         self._closing = False
         self._leaving = False
+        self._event_bytes = 0
+        """Of events in this tick's output."""
+        self._missed = 0
+        """Events that found no room."""
 
     # -- the transport's calls
 
@@ -254,6 +261,8 @@ class Connection(asyncio.Protocol):
         ticks = self._ticks
         if not ticks.is_open:
             ticks.begin()
+        if self._missed:
+            self._tell_missed()
         self.dispatcher.takes_jobs_again(self)
         ticks.wake()
 
@@ -311,6 +320,22 @@ class Connection(asyncio.Protocol):
         if self._paused_reading:
             self._resume_reading()
 
+    def push_event(self, body: bytes) -> None:
+        """An event, unasked. A listener that does not read is told later how many it missed."""
+        if self.lost or self._ended:
+            return
+        if self._paused_writing or self._event_bytes > BACKLOG_BYTES:
+            self._missed += 1
+            return
+        if self._missed:
+            self._tell_missed()
+        self._event_bytes += len(body)
+        self._write(body)
+
+    def _tell_missed(self) -> None:
+        self._write(lagged(self._missed, self.codec))
+        self._missed = 0
+
     def takes_jobs(self) -> bool:
         """False while it has gone, or does not read what it is sent."""
         return not (self.lost or self._paused_writing or self._ended)
@@ -336,6 +361,9 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """The tick is committed: write its replies."""
+        self._event_bytes = 0
+        if self._missed and not self._paused_writing and not self.lost:
+            self._tell_missed()
         self._listed = False
         out = self._out
         if self.lost:

@@ -1,0 +1,100 @@
+"""What happened in this shard, told to those who listen, in this process and in others, after it is on disk."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from flashq.engine.telling import listen
+from flashq.errors import Unavailable
+from flashq.protocol.happenings import Happening
+from flashq.shard import internal
+from flashq.transport.event_desk import FEED, EventDesk, encode_batch
+
+if TYPE_CHECKING:
+    from flashq.shard.dispatcher import ShardDispatcher
+
+log = structlog.get_logger()
+RING: Final = 4096
+"""Events that are kept for those who come back and say which they saw last."""
+
+
+class Feed:
+    """One shard's events, numbered from 1 in each life of the process."""
+
+    def __init__(self, here: "ShardDispatcher", notify: Callable[[str, int, bytes], Any]) -> None:
+        self._here = here
+        self._notify = notify
+        self._desk: EventDesk = here.desk
+        self._peers: dict[str, set[str]] = {}
+        """Queues that other processes listen to; `*` stands for all."""
+        self.number = 0
+        self.ring: deque[Happening] = deque(maxlen=RING)
+
+    def refresh(self) -> None:
+        """Listeners came or went."""
+        queues = self._desk.own_queues().union(*self._peers.values())
+        listen(self._here.engine, queues - {"*"}, everything="*" in queues)
+
+    def listen(self, process: str, queue: str, on: bool) -> None:
+        """A process begins or ends to listen to a queue, or to all (`*`)."""
+        queues = self._peers.setdefault(process, set())
+        if on:
+            queues.add(queue)
+        else:
+            queues.discard(queue)
+        if not queues:
+            del self._peers[process]
+        self.refresh()
+
+    def peer_gone(self, process: str) -> None:
+        """It died, and its listeners with it."""
+        if self._peers.pop(process, None) is not None:
+            self.refresh()
+
+    def publish(self) -> None:
+        """The tick is committed: tell what happened in it."""
+        engine = self._here.engine
+        happened, engine.happenings = engine.happenings, []
+        first = self.number + 1
+        self.number += len(happened)
+        self.ring.extend(happened)
+        self._desk.deliver(happened)
+        whole = b""
+        for process, queues in list(self._peers.items()):
+            if "*" in queues:
+                whole = whole or encode_batch((first, happened))
+                self._send(process, whole)
+                continue
+            some = [h for h in happened if h.queue in queues]
+            if some:
+                self._send(process, encode_batch((first, some)))
+
+    def _send(self, process: str, payload: bytes) -> None:
+        try:
+            self._notify(process, FEED, payload)
+        except Unavailable as e:
+            log.warning("a process that listens is not there", process=process, reason=str(e))
+            self.peer_gone(process)
+
+    def since(self, number: int) -> tuple[int, list[Happening]]:
+        """(number of the first, the events behind `number`), as far as they are still known."""
+        kept_from = self.number - len(self.ring) + 1
+        first = max(number + 1, kept_from)
+        return first, list(self.ring)[first - kept_from :]
+
+
+def _listen(here: "ShardDispatcher", value: Any, way: internal.Answer) -> Any:
+    process, queue, on = msgspec.convert(value, tuple[str, str, bool])
+    here.feed.listen(process, queue, on)
+    return here.feed.number
+
+
+def _since(here: "ShardDispatcher", value: Any, way: internal.Answer) -> Any:
+    return here.feed.since(msgspec.convert(value, int))
+
+
+internal.WORDS["listen"] = _listen
+internal.WORDS["since"] = _since
