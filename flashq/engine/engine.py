@@ -11,7 +11,9 @@ from random import Random
 from typing import Any
 
 from flashq.engine import events
+from flashq.engine.crons import Crons
 from flashq.engine.idempotency import Answers
+from flashq.engine.kv import Store
 from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
 from flashq.engine.lines import Lines
 from flashq.engine.names import Names
@@ -82,6 +84,8 @@ class Engine:
         self.answers = Answers()
         self.outbox = Outbox()
         self.names = Names()
+        self.kv = Store()
+        self.crons = Crons()
         self.heard = False
         """Whether anybody listens to what happens: telling.py."""
         self.audience = Audience()

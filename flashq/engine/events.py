@@ -249,12 +249,70 @@ class IdsUnused(Event, tag=83, frozen=True):
     ids: Sequence[int]
 
 
+class KvStored(Event, tag=130, frozen=True):
+    """Keys have these values: (key, codec, value, expires at or 0)."""
+
+    entries: list[tuple[str, int, bytes, int]]
+
+
+class KvRemoved(Event, tag=131, frozen=True):
+    """Keys were deleted, or had expired and were swept."""
+
+    keys: list[str]
+
+
+class KvExpirySet(Event, tag=132, frozen=True, gc=False):
+    key: str
+    expires_at: int
+
+
+class CronSet(Event, tag=140, frozen=True):
+    """A cron is made, or takes the place of the one of the same name."""
+
+    name: str
+    queue: str
+    codec: int
+    frame: bytes
+    """The PUSH that each run is."""
+    schedule: str | None
+    repeat_every: int | None
+    timezone: str | None
+    misfire: str
+    limit: int | None
+    next_run: int
+
+
+class CronRan(Event, tag=141, frozen=True, gc=False):
+    """A cron made `runs` jobs, and is due again at `next_run`; 0: it is not."""
+
+    name: str
+    runs: int
+    next_run: int
+    behind: int
+    """How many runs it has made up for since it last was on time."""
+
+
+class CronRemoved(Event, tag=142, frozen=True, gc=False):
+    """Deleted, run out, or its queue was obliterated."""
+
+    name: str
+
+
+class CronAimed(Event, tag=143, frozen=True, gc=False):
+    """The slot of `queue` knows that a cron makes jobs for it; `made_at` 0: not any more."""
+
+    queue: str
+    name: str
+    made_at: int
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
     | LimitSet
     | Drained | Obliterated | DeadPurged | Removed | Revived
     | NamesBound | NamesFreed | PageOpened | IdsUnused
+    | KvStored | KvRemoved | KvExpirySet | CronSet | CronRan | CronRemoved | CronAimed
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -7,7 +7,7 @@ away, with all that this sets free, so that a replay stands in the same place an
 from collections.abc import Callable
 from typing import Final
 
-from flashq.engine import events
+from flashq.engine import crons, events
 from flashq.engine.control import set_paused
 from flashq.engine.endings import end_lease, forget, forget_run, leave
 from flashq.engine.engine import Engine
@@ -42,7 +42,8 @@ def drain(engine: Engine, name: str) -> int:
 
 
 def obliterate(engine: Engine, name: str) -> int:
-    """Remove all jobs of a queue but the completed ones, and its settings; how many jobs there were."""
+    """Remove all jobs of a queue but the completed ones, its settings, and its crons; how many jobs there were."""
+    crons.obliterate(engine, name)
     queue = engine.queues.get(name)
     if queue is None:
         return 0

@@ -9,13 +9,17 @@ from typing import Any
 
 from msgspec import Raw
 
-from flashq.engine import control, dead_letters, endings, limits, outbox, removal, retry
+from flashq.engine import control, crons, dead_letters, endings, kv, limits, outbox, removal, retry
 from flashq.engine.ack import ack_run
 from flashq.engine.endings import as_record, complete, evict_run, forget, leave
 from flashq.engine.engine import Engine
 from flashq.engine.events import (
     Acks,
     Answered,
+    CronAimed,
+    CronRan,
+    CronRemoved,
+    CronSet,
     DeadPurged,
     DefaultsSet,
     Died,
@@ -24,6 +28,9 @@ from flashq.engine.events import (
     Expired,
     IdsUnused,
     JobsPushed,
+    KvExpirySet,
+    KvRemoved,
+    KvStored,
     Leases,
     LimitSet,
     NamesBound,
@@ -412,6 +419,13 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     NamesFreed: _names_freed,
     PageOpened: _page_opened,
     IdsUnused: _ids_unused,
+    KvStored: kv.store,
+    KvRemoved: kv.remove,
+    KvExpirySet: kv.set_expiry,
+    CronSet: crons.set_,
+    CronRan: crons.ran,
+    CronRemoved: crons.removed,
+    CronAimed: crons.aim,
     LimitSet: _limit,
     Drained: removal.drained,
     Obliterated: removal.obliterated,

@@ -29,7 +29,13 @@ class Flow(JobOptions, tag_field="cmd", tag="FLOW", kw_only=True):
 
 
 class CronOptions(JobOptions, kw_only=True, gc=False):
-    """The options of the jobs a cron makes, where a client sends them as an object of their own."""
+    """What a client sends as an object of its own: the options of the jobs a cron makes, and its own."""
+
+    schedule: str | None = None
+    repeat_every: U64 | None = None
+    limit: U64 | None = None
+    timezone: str | None = None
+    misfire: str | None = None
 
 
 class Cron(JobOptions, tag_field="cmd", tag="CRON", kw_only=True):

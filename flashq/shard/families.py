@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from flashq.shard import event_verbs, limit_verbs, names_verbs, queue_verbs
+from flashq.shard import cron_verbs, event_verbs, kv_verbs, limit_verbs, names_verbs, queue_verbs
 from flashq.shard.verbs import Verb
 
 VERBS: Final[dict[type[Any], Verb]] = {
@@ -10,4 +10,6 @@ VERBS: Final[dict[type[Any], Verb]] = {
     **limit_verbs.VERBS,
     **names_verbs.VERBS,
     **queue_verbs.VERBS,
+    **kv_verbs.VERBS,
+    **cron_verbs.VERBS,
 }

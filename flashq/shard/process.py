@@ -11,6 +11,7 @@ import uvloop
 
 from flashq.clock import SystemClock, boot_id
 from flashq.config import Settings
+from flashq.engine import crons
 from flashq.engine.engine import Engine
 from flashq.engine.pages import PAGE_BITS
 from flashq.engine.replay import Replayer
@@ -193,6 +194,7 @@ class Shard:
         engine.begin(clock.wall_ms(), clock.mono_ms())
         engine.adopt_defaults(self._defaults)
         start_grace(engine)
+        crons.start(engine)
 
     async def start(self) -> None:
         """Returns when the shard serves."""

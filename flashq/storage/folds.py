@@ -13,7 +13,8 @@ from typing import Any, Final
 from flashq.engine import events as e
 from flashq.engine.queues import Queue
 from flashq.engine.replay import APPLY
-from flashq.storage.sections import pair_key
+from flashq.protocol.slots import slot_of_queue
+from flashq.storage.sections import aimed_key, pair_key
 from flashq.storage.thin import Key, ThinEngine
 
 Answer = tuple[str, str, bytes, bytes, int, int]
@@ -81,6 +82,10 @@ def _told(engine: ThinEngine, changes: Changes, event: e.Told) -> None:
     APPLY[e.Told](engine, event)
 
 
+def _key_of(key: str) -> Key:
+    return "kv", slot_of_queue(key), key
+
+
 FOLDS.update(
     {
         e.Leases: _leased, e.Answered: _answered, e.DefaultsSet: _defaults_set, e.PagesReserved: _reserved,
@@ -96,3 +101,8 @@ folded(
     keys=lambda x: [("posted", x.source, pair_key(x.target, x.no)), ("sent", x.source, str(x.target))],
 )
 folded(e.Taken, keys=lambda x: [("taken", x.target, str(x.source))])
+folded(e.KvStored, keys=lambda x: [_key_of(entry[0]) for entry in x.entries])
+folded(e.KvRemoved, keys=lambda x: [_key_of(key) for key in x.keys])
+folded(e.KvExpirySet, keys=lambda x: [_key_of(x.key)])
+folded(e.CronSet, e.CronRan, e.CronRemoved, keys=lambda x: [("cron", slot_of_queue(x.name), x.name)])
+folded(e.CronAimed, keys=lambda x: [("aimed", slot_of_queue(x.queue), aimed_key(x.queue, x.name))])

@@ -9,9 +9,10 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from flashq.engine import crons, kv
 from flashq.engine.debounce import close_window
 from flashq.engine.engine import Engine
-from flashq.engine.events import Posted
+from flashq.engine.events import CronAimed, CronSet, KvStored, Posted
 from flashq.engine.outbox import keep
 from flashq.engine.settings import Defaults
 
@@ -84,10 +85,55 @@ def _set_taken(engine: Engine, slot: int, key: str, value: Any) -> None:
     engine.outbox.taken[int(key), slot] = value
 
 
+# -- keys and their values; crons, and which queue's slot knows of them
+
+
+def _value(engine: Engine, slot: int, key: str) -> Any:
+    entry = engine.kv.entries.get(key)
+    return (entry.codec, entry.value, entry.expires_at) if entry is not None else None
+
+
+def _set_value(engine: Engine, slot: int, key: str, value: Any) -> None:
+    kv.store(engine, KvStored([(key, *value)]))
+
+
+_CRON: Final = CronSet.__struct_fields__
+_LIFE: Final = ("made_at", "executions", "behind")
+
+
+def _cron(engine: Engine, slot: int, key: str) -> Any:
+    cron = engine.crons.by_name.get(key)
+    return [getattr(cron, name) for name in (*_CRON, *_LIFE)] if cron is not None else None
+
+
+def _set_cron(engine: Engine, slot: int, key: str, value: Any) -> None:
+    crons.set_(engine, CronSet(*value[: len(_CRON)]))
+    for name, life in zip(_LIFE, value[len(_CRON) :], strict=True):
+        setattr(engine.crons.by_name[key], name, life)
+
+
+def aimed_key(queue: str, name: str) -> str:
+    """Names of queues have no blanks."""
+    return f"{queue} {name}"
+
+
+def _aimed(engine: Engine, slot: int, key: str) -> Any:
+    queue, _, name = key.partition(" ")
+    return engine.crons.aimed.get(queue, {}).get(name)
+
+
+def _set_aimed(engine: Engine, slot: int, key: str, value: Any) -> None:
+    queue, _, name = key.partition(" ")
+    crons.aim(engine, CronAimed(queue, name, value))
+
+
 SECTIONS: Final[dict[str, Section]] = {
     "defaults": Section(lambda engine, *_: engine.recorded_defaults, _set_defaults),
     "debounced": Section(_window, _set_window),
     "posted": Section(_posted, _post),
     "sent": Section(_sent, _set_sent),
     "taken": Section(_taken, _set_taken),
+    "kv": Section(_value, _set_value),
+    "cron": Section(_cron, _set_cron),
+    "aimed": Section(_aimed, _set_aimed),
 }

@@ -3,14 +3,16 @@
 Every command is a tick of its own: it ends with a record, which goes to `journal` (one in memory, if none is given).
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from flashq.engine import control, dead_letters, removal, retry
+from flashq.engine import control, crons, dead_letters, events, removal, retry, schedules
+from flashq.engine import cron_jobs as cron_jobs  # carries out what crons post
 from flashq.engine.ack import ack, ack_batch
 from flashq.engine.cleaning import Cleaning, state_to_clean
+from flashq.engine.crons import Cron
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
@@ -28,6 +30,7 @@ from flashq.protocol.commands import FULL, JobOptions
 from flashq.storage.contract import Journal, Record
 from flashq.storage.memory import MemoryJournal
 
+T = TypeVar("T")
 Spec = dict[str, Any]
 """A job as JSON has it: `data` and options."""
 _ENCODERS: Final = (msgspec.json.encode, msgspec.msgpack.encode)
@@ -77,6 +80,7 @@ class EngineKit:
         self._begin()
         self.engine.adopt_defaults(Defaults())
         retry.start_grace(self.engine)
+        crons.start(self.engine)
         self.commit()
 
     def _begin(self) -> Engine:
@@ -200,6 +204,25 @@ class EngineKit:
         self.commit()
         return work
 
+    def carry_out(self, verb: Callable[..., T], *args: Any, **named: Any) -> T:
+        """A verb that takes the engine first, as a tick of its own. Raises what it raises."""
+        out = verb(self._begin(), *args, **named)
+        self.commit()
+        return out
+
+    def cron(self, name: str, queue: str, data: Any = None, *, options: Spec | None = None, **schedule: Any) -> None:
+        """CRON; `schedule`: schedule, repeat_every, timezone, misfire, limit."""
+        engine = self._begin()
+        text, every, zone, misfire, limit = (
+            schedule.get(field) for field in ("schedule", "repeat_every", "timezone", "misfire", "limit")
+        )
+        _, first = schedules.checked(engine.limits, text, every, zone, misfire, engine.now_ms)
+        frame = msgspec.json.encode({"cmd": "PUSH", "queue": queue, "data": data, **(options or {})})
+        crons.put(
+            engine, events.CronSet(name, queue, 0, frame, text, every, zone, misfire or "once", limit, first)
+        )  # fmt: skip
+        self.commit()
+
     def pause(self, queue: str) -> None:
         control.pause(self._begin(), queue)
         self.commit()
@@ -227,6 +250,18 @@ class EngineKit:
         self.commit()
 
     # -- replay
+
+    def restarted(self, down_ms: int) -> Self:
+        """Killed now, and served again from the journal in memory after `down_ms`."""
+        again = type(self)(
+            epoch=self.engine.epoch + 1, limits=self.limits, boot=self.boot, now_ms=self.now_ms + down_ms,
+            mono_ms=self.mono_ms + down_ms,
+        )  # fmt: skip
+        again.memory = again.journal = MemoryJournal(
+            epoch=again.engine.epoch, boot=self.boot, keep=True, records=self.memory.kept, sealed=False
+        )
+        again.start()
+        return again
 
     def replayed(self) -> Engine:
         """A new engine that has read all records so far (of the journal in memory), at the time that it is."""
@@ -330,6 +365,21 @@ def queue_facts(engine: Engine, queue: Queue) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def kv_facts(engine: Engine) -> dict[str, Any]:
+    """Keys that have not expired. What has is as good as gone, swept or not."""
+    entries = engine.kv.entries.items()
+    assert len(engine.kv.agenda) == sum(entry.moment is not None for _, entry in entries)
+    return {key: (e.codec, e.value, e.expires_at) for key, e in entries if not 0 < e.expires_at < engine.now_ms}
+
+
+def cron_facts(engine: Engine) -> dict[str, Any]:
+    """Crons, and which queue's slot knows of them."""
+    names = [name for name in Cron.__slots__ if name != "moment"]
+    crons = engine.crons.by_name.values()
+    assert len(engine.crons.agenda) == sum(cron.moment is not None for cron in crons)
+    return {cron.name: [getattr(cron, name) for name in names] for cron in crons} | {"": engine.crons.aimed}
+
+
 def engine_facts(engine: Engine) -> dict[str, Any]:
     """All that a restart has to bring back."""
     totals = engine.totals
@@ -346,6 +396,8 @@ def engine_facts(engine: Engine) -> dict[str, Any]:
         "reserved": {no: slot.reserved_page for no, slot in engine.slots.items() if slot.next_page},
         "names": engine.names.bound,
         "outbox": (engine.outbox.waiting, engine.outbox.last_sent, engine.outbox.taken),
+        "kv": kv_facts(engine),
+        "crons": cron_facts(engine),
     }  # fmt: skip
 
 

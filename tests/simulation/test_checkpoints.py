@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from flashq.engine import crons, kv
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.limits import set_limit
@@ -57,8 +58,27 @@ class Life:
         elif act < 0.965:
             set_limit(kit.engine, name, r.randrange(4), r.choice((None, 2, 40)))
             kit.commit()
+        elif act < 0.98:
+            self.store()
         else:
             kit.advance(r.choice((1, 60, 900, 5_000)))
+
+    def store(self) -> None:
+        """Keys and crons, made, changed and removed."""
+        r, kit = self.random, self.kit
+        key, word = r.choice("abc"), r.random()
+        if word < 0.3:
+            kit.carry_out(kv.put_all, [kv.Put(key, 0, b"%d" % r.randrange(9), r.choice((None, 40, 9_000)))])
+        elif word < 0.4:
+            kit.carry_out(kv.increase, key, 1)
+        elif word < 0.5:
+            kit.carry_out(kv.expire_in, key, 700)
+        elif word < 0.6:
+            kit.carry_out(kv.delete, key)
+        elif word < 0.9 or key not in kit.engine.crons.by_name:
+            kit.cron(key, r.choice(QUEUES), 1, schedule=r.choice(("*/5", "*/1")), limit=r.choice((None, 2)))
+        else:
+            kit.carry_out(crons.delete, key)
 
     def specs(self, name: str) -> list[Spec]:
         r = self.random
