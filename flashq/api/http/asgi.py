@@ -19,29 +19,51 @@ class ClientLeft(Exception):
     """There is nobody left to answer."""
 
 
-async def read_body(receive: Receive, bytes_max: int) -> bytes:
-    """The whole body. Raises HttpFailure 413 for too large a one, ClientLeft."""
-    message = await receive()
-    if message["type"] != "http.request":
-        raise ClientLeft
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False):
-        if len(body) > bytes_max:
-            raise too_large(len(body), bytes_max)
-        return body
-    parts = [body]
-    size = len(body)
-    while message.get("more_body", False):
+class Bodies:
+    """Request bodies that are being read: each has a bound, and all together."""
+
+    def __init__(self, bytes_max: int, together_max: int) -> None:
+        self.bytes_max = bytes_max
+        self._together_max = together_max
+        self._held = 0
+
+    async def read(self, receive: Receive) -> bytes:
+        """A whole body. Raises HttpFailure 413 for too large a one, 503 while too many are under way, ClientLeft."""
         message = await receive()
         if message["type"] != "http.request":
             raise ClientLeft
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > bytes_max:
-            parts.clear()
-            await discard_body(receive)
-            raise too_large(size, bytes_max)
-    return b"".join(parts)
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False):
+            if len(body) > self.bytes_max:
+                raise too_large(len(body), self.bytes_max)
+            return body
+        parts = [body]
+        try:
+            self._held += len(body)
+            await self._read_on(receive, parts)
+            return b"".join(parts)
+        finally:
+            self._held -= sum(map(len, parts))
+
+    async def _read_on(self, receive: Receive, parts: list[bytes]) -> None:
+        size = len(parts[0])
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                raise ClientLeft
+            more = message.get("more_body", False)
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            self._held += len(parts[-1])
+            if size > self.bytes_max or self._held > self._together_max:
+                self._held -= size
+                parts.clear()
+                if more:
+                    await discard_body(receive)
+                if size > self.bytes_max:
+                    raise too_large(size, self.bytes_max)
+                raise HttpFailure(503, "Too many request bodies under way", (b"retry-after", b"1"))
 
 
 async def discard_body(receive: Receive) -> None:

@@ -15,12 +15,8 @@ from uvicorn.server import ServerState
 from flashq.api.http.calls import Client
 from flashq.api.http.marks import CLIENT
 
-HEAD_BYTES_MAX: Final = 64 * 1024
-"""Of request line and headers together."""
-HEAD_S: Final = 10.0
-"""How long they may take once they have begun, and how long a new connection may be silent."""
-STALL_S: Final = 30.0
-"""How long a body may pause."""
+STALLS: Final = 3
+"""A body may pause this many times as long as a head may take."""
 
 
 class Hall:
@@ -28,9 +24,15 @@ class Hall:
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, config: Config, *, next_gid: Callable[[], int],
-        on_gone: Callable[[Client], None], on_pipelined: Callable[[Client], None],
+        on_gone: Callable[[Client], None], on_pipelined: Callable[[Client], None], head_bytes_max: int, head_s: float,
     ) -> None:  # fmt: skip
-        """`on_gone`: a client has left. `on_pipelined`: one sent a request while another of it is in work."""
+        """`on_gone`: a client has left. `on_pipelined`: one sent a request while another of it is in work.
+
+        `head_bytes_max`: of request line and headers together; `head_s`: how long they may take once they have begun,
+        and how long a new connection may be silent.
+        """
+        self.head_bytes_max = head_bytes_max
+        self.head_s = head_s
         self.loop = loop
         self.config = config
         self.state = ServerState()
@@ -67,7 +69,7 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_made(transport)
         host, port = self.client or ("", 0)
         self.flashq = Client(self._hall.next_gid(), f"{host}:{port}")
-        self._wait(HEAD_S)
+        self._wait(self._hall.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It went."""
@@ -90,14 +92,15 @@ class HttpConnection(HttpToolsProtocol):
             return
         if self._in_head:
             self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES_MAX:
-                self._refuse(b"431 Request Header Fields Too Large", b"Request head too large (max 65536 bytes)")
+            most = self._hall.head_bytes_max
+            if self._head_bytes > most:
+                self._refuse(b"431 Request Header Fields Too Large", b"Request head too large (max %d bytes)" % most)
             elif self._patience is None:
-                self._wait(HEAD_S)
+                self._wait(self._hall.head_s)
         elif self._at_rest() or not self.cycle.more_body:
             self._wait(None)
         else:
-            self._wait(STALL_S)
+            self._wait(STALLS * self._hall.head_s)
 
     def _at_rest(self) -> bool:
         cycle = cast(RequestResponseCycle | None, self.cycle)

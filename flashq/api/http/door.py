@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from flashq.api.http.asgi import App, ClientLeft, Receive, Scope, Send, discard_body, read_body, respond, too_large
+from flashq.api.http.asgi import App, Bodies, ClientLeft, Receive, Scope, Send, discard_body, respond, too_large
 from flashq.api.http.commanding import command_of_body, status_of_reply
 from flashq.api.http.compression import compressed
 from flashq.api.http.cors import Cors
@@ -40,14 +40,14 @@ class Door:
     """The ASGI application."""
 
     def __init__(
-        self, ways: Ways, behind: App, *, authenticate: Authenticate | None, cors: Cors, body_bytes_max: int
+        self, ways: Ways, behind: App, *, authenticate: Authenticate | None, cors: Cors, bodies: Bodies
     ) -> None:
         """`behind` serves what is no command."""
         self._ways = ways
         self._behind = behind
         self._authenticate = authenticate
         self._cors = cors
-        self._body_bytes_max = body_bytes_max
+        self._bodies = bodies
         self._tree = Tree()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -131,10 +131,10 @@ class Door:
 
     async def _body(self, receive: Receive, seen: Seen) -> bytes:
         declared = seen.content_length
-        if len(declared) >= 8 and declared.isdigit() and int(declared) > self._body_bytes_max:
+        if len(declared) > 6 and declared.isdigit() and int(declared) > self._bodies.bytes_max:
             await discard_body(receive)
-            raise too_large(int(declared), self._body_bytes_max)
-        return await read_body(receive, self._body_bytes_max)
+            raise too_large(int(declared), self._bodies.bytes_max)
+        return await self._bodies.read(receive)
 
 
 def _check_kind(plan: Plan, seen: Seen, body: bytes) -> None:

@@ -1,11 +1,12 @@
 """The HTTP process: a door and what stands behind it in a loop of its own, from its birth to the order to stop."""
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 import uvloop
 
 from flashq.api.http.app import make_app
+from flashq.api.http.asgi import Bodies
 from flashq.api.http.cors import Cors
 from flashq.api.http.door import Door
 from flashq.api.http.history import History
@@ -17,6 +18,9 @@ from flashq.protocol.tokens import authenticator
 from flashq.transport.answering import OnNotice
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.shared_memory import SharedState
+
+BODIES_BYTES_MAX: Final = 512 << 20
+"""Of all bodies that are being read by one process."""
 
 
 class Peers(Protocol):
@@ -69,7 +73,7 @@ class Process:
         host = Host(ctx.name, settings, self._state, ways, self._history, self._workers, self._count)
         door = Door(
             ways, make_app(host), authenticate=authenticator(settings.auth_tokens),
-            cors=Cors(settings.cors_allow_origin), body_bytes_max=settings.frame_bytes_max,
+            cors=Cors(settings.cors_allow_origin), bodies=Bodies(settings.frame_bytes_max, BODIES_BYTES_MAX),
         )  # fmt: skip
         self._server = HttpServer(ctx, door, ways.forwarder)
         self.stop_ordered = asyncio.Event()

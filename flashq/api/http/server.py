@@ -32,7 +32,10 @@ class HttpServer:
             timeout_keep_alive=max(1, ctx.settings.http_keep_alive_ms // 1000),
         )  # fmt: skip
         config.load()
-        self._hall = Hall(self._loop, config, next_gid=self._next_gid, on_gone=self._gone, on_pipelined=self._end_waits)
+        self._hall = Hall(
+            self._loop, config, next_gid=self._next_gid, on_gone=self._gone, on_pipelined=self._end_waits,
+            head_bytes_max=ctx.settings.preauth_frame_bytes_max, head_s=ctx.settings.preauth_timeout_ms / 1_000,
+        )  # fmt: skip
 
     def _next_gid(self) -> int:
         self._number += 1
