@@ -11,6 +11,7 @@ from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept
 from flashq.engine.telling import tell
+from flashq.engine.watching import settle
 from flashq.errors import FlashqError, JobNotFound, LeaseLost
 
 STEP = 1024
@@ -58,8 +59,13 @@ def holds(page: Page, i: int, job_id: int, token: int | None) -> Lease | None:
     raise not_found(job_id)
 
 
-def ack(engine: Engine, job_id: int, token: int | None, result: bytes | None, codec: int) -> None:
-    """One job is done. Raises JobNotFound or LeaseLost, having changed nothing."""
+def ack(
+    engine: Engine, job_id: int, token: int | None, result: bytes | None, codec: int, *, settling: bool = True
+) -> None:  # fmt: skip
+    """One job is done. Raises JobNotFound or LeaseLost, having changed nothing.
+
+    `settling`: who waits for it is told now; else the caller sees to it.
+    """
     page, i = find(engine, job_id)
     mark = page.leases[i] if page.leases is not None else None
     if type(mark) is not Lease or (token is not None and token != mark.token):
@@ -78,6 +84,8 @@ def ack(engine: Engine, job_id: int, token: int | None, result: bytes | None, co
     if runs:
         engine.record(events.Evicted(runs), promise=False)
     engine.promise = True
+    if engine.endings and settling:
+        settle(engine)
 
 
 def ack_batch(
@@ -97,9 +105,11 @@ def ack_batch(
     for k, job_id in enumerate(ids):
         try:
             token = tokens[k] if tokens is not None else None
-            ack(engine, job_id, token, results[k] if results is not None else None, codec)
+            ack(engine, job_id, token, results[k] if results is not None else None, codec, settling=False)
         except (JobNotFound, LeaseLost) as e:
             refused.append((k, e))
+    if engine.endings:
+        settle(engine)
     return refused
 
 

@@ -19,6 +19,10 @@ def refusal(engine: Engine, queue: Queue, debounce_id: str) -> Debounced | None:
     """Why a job with this id cannot be pushed now."""
     if queue.debounced.get(debounce_id, 0) <= engine.now_ms:
         return None
+    return debounced(debounce_id)
+
+
+def debounced(debounce_id: str) -> Debounced:
     return Debounced(f"Debounced: job with id '{debounce_id}' was pushed recently")
 
 

@@ -5,6 +5,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
 from flashq.engine.jobs import NO_OPTIONS, Job, State
 from flashq.engine.leases import Done, Lease
+from flashq.engine.links import DEAD, DONE, GONE, ended
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept, Queue
 from flashq.engine.telling import tell
@@ -113,6 +114,8 @@ def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
         disarm(engine, job)
         uniqueness.release(job)
         names.let_go(engine, job)
+        if bad and job.link is not None:
+            ended(engine, job, GONE)
     slot = page.slot
     seq = page.base + i
     (slot.bad if bad else slot.gone).add(seq, seq + 1)
@@ -165,6 +168,8 @@ def complete(
         disarm(engine, job)
         uniqueness.release(job)
         job.state = State.COMPLETED
+        if job.link is not None:
+            ended(engine, job, DONE)
         if job.options.remove_on_complete:
             forget(engine, page, i, bad=False)
             return []
@@ -270,4 +275,6 @@ def die(engine: Engine, page: Page, i: int, error: str) -> None:
     queue.dead[job.seq] = None
     queue.dead_count += 1
     totals.dead += 1
+    if job.link is not None:
+        ended(engine, job, DEAD)
     engine.touch(queue)

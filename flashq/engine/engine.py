@@ -8,7 +8,7 @@ handed in at the start of a tick (`begin`). What the loop has to carry out besid
 
 from collections.abc import Callable
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flashq.engine import events
 from flashq.engine.crons import Crons
@@ -16,6 +16,7 @@ from flashq.engine.idempotency import Answers
 from flashq.engine.kv import Store
 from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
 from flashq.engine.lines import Lines
+from flashq.engine.links import Ending
 from flashq.engine.names import Names
 from flashq.engine.outbox import Outbox
 from flashq.engine.pages import RESERVED_PAGES, Page, Slot
@@ -27,6 +28,10 @@ from flashq.engine.waiters import Waiter
 from flashq.errors import LimitExceeded
 from flashq.protocol.happenings import Happening
 from flashq.protocol.slots import SLOTS, slot_of_queue
+
+if TYPE_CHECKING:
+    from flashq.engine.drafts import Draft
+    from flashq.engine.parts import Part
 
 
 class Totals:
@@ -90,6 +95,12 @@ class Engine:
         """Whether anybody listens to what happens: telling.py."""
         self.audience = Audience()
         self.happenings: list[Happening] = []
+        self.endings: list[Ending] = []
+        """What jobs that others wait for have come to in this tick (watching.py)."""
+        self.parts: dict[tuple[int, int], Part] = {}
+        """What our slots have stored of pushes that are not accepted yet, by first job and slot (drafts.py)."""
+        self.drafts: dict[int, Draft] = {}
+        """Pushes that our slots lead and that are not accepted yet, by their first job."""
         self.counter = 0
         self.replaying = False
         self.make_page: Callable[[Slot, int, Queue, int, Defaults], Page] = Page

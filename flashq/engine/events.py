@@ -306,6 +306,60 @@ class CronAimed(Event, tag=143, frozen=True, gc=False):
     made_at: int
 
 
+class Watched(Event, tag=100, frozen=True):
+    """Jobs of this slot are watched: (who watches, the jobs). A plain job becomes a record by that."""
+
+    pairs: list[tuple[int, list[int]]]
+
+
+class Fates(Event, tag=101, frozen=True):
+    """What was learnt of jobs that others wait for: (who waits, the fate, the jobs): links.py."""
+
+    learnt: list[tuple[int, int, list[int]]]
+
+
+class Stored(Event, tag=102, frozen=True):
+    """Jobs of a push that is not accepted yet: a frame of them (children as in FLOW), and their ids."""
+
+    root: int
+    slot: int
+    codec: int
+    frame: bytes
+    ids: list[int]
+
+
+class DraftBegun(Event, tag=103, frozen=True):
+    """A push waits until these slots have stored their part of it."""
+
+    root: int
+    slots: list[int]
+
+
+class DraftEnded(Event, tag=104, frozen=True, gc=False):
+    """It was accepted or refused as a whole, of which all slots are told."""
+
+    root: int
+    accepted: bool
+
+
+class Accepted(Event, tag=105, frozen=True):
+    """The push is accepted, so this slot's part of it counts."""
+
+    root: int
+    slot: int
+    parents: list[tuple[int, list[int]]]
+    """(parent, its children in this slot)"""
+    families: list[tuple[int, list[int]]]
+    """(job of this slot, all of its children)"""
+
+
+class Discarded(Event, tag=106, frozen=True, gc=False):
+    """The push is refused, so this slot's part of it never was."""
+
+    root: int
+    slot: int
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
@@ -313,6 +367,7 @@ type_of_event = (
     | Drained | Obliterated | DeadPurged | Removed | Revived
     | NamesBound | NamesFreed | PageOpened | IdsUnused
     | KvStored | KvRemoved | KvExpirySet | CronSet | CronRan | CronRemoved | CronAimed
+    | Watched | Fates | Stored | DraftBegun | DraftEnded | Accepted | Discarded
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
 _encode: Final = msgspec.msgpack.Encoder().encode

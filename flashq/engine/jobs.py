@@ -30,6 +30,24 @@ NO_OPTIONS: Final = JobEntry()
 """The options of a job that was plain once. Shared: never changed."""
 
 
+class Link(Struct, array_like=True, gc=False):
+    """What a job waits for, and who waits for it (links.py). Values of dictionaries are fates."""
+
+    unmet: dict[int, int] | None = None
+    """Jobs it depends on that have not completed."""
+    left: dict[int, int] | None = None
+    """Its children that have not completed."""
+    children: list[int] | None = None
+    """All of its children; None: it is no flow's parent."""
+    parent: int = 0
+    lenient: bool = False
+    """Its failure counts as completion for its parent."""
+    watchers: dict[int, None] | None = None
+    """Jobs that depend on it."""
+    draft: int = 0
+    """The first job of the push that it came in, while not all of that is accepted (drafts.py); 0: it is."""
+
+
 class Job(Struct, gc=False, eq=False):
     """A job with options or a history. Its id never changes; what a command may change is a field here.
 
@@ -71,6 +89,7 @@ class Job(Struct, gc=False, eq=False):
     """The number of its entry in that line; 0: it has none."""
     era: int = 0
     """The queue's era in which it was last put into a line: eras.py."""
+    link: Link | None = None
     timer: Any = None
     """The entry of its ttl, if it has one."""
 

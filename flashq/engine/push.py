@@ -6,13 +6,15 @@ from typing import NamedTuple
 from flashq.engine import debounce, events, names, uniqueness
 from flashq.engine.endings import expire
 from flashq.engine.engine import Engine
-from flashq.engine.jobs import Job
+from flashq.engine.jobs import Job, Link
+from flashq.engine.links import ASKED, hold
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.pull import serve
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Limits
 from flashq.engine.telling import tell
 from flashq.engine.validation import check_entry
+from flashq.engine.watching import check_known, watch
 from flashq.errors import LimitExceeded, RequestError
 from flashq.protocol.commands import JobOptions
 
@@ -166,10 +168,14 @@ def check_entries(engine: Engine, entries: Sequence[tuple[JobOptions, bytes]]) -
     if len(entries) == 1:
         options, payload = entries[0]
         check_entry(limits, options, payload, None)
+        if options.depends_on:
+            check_known(engine, options, "")
         return options.job_id is not None
     named = False
     for k, (options, payload) in enumerate(entries):
         check_entry(limits, options, payload, k)
+        if options.depends_on:
+            check_known(engine, options, f"jobs[{k}]: ")
         if options.job_id is not None:
             named = True
     return named
@@ -182,6 +188,7 @@ def store(
     """Store well-formed jobs, of whose custom ids `claims` tells. A live job of the same name stands for its entry."""
     ids: list[int] = []
     existing: list[int] = []
+    held: list[Job] = []
     refused: list[tuple[int, RequestError]] = []
     for k, (options, payload) in enumerate(entries):
         if options.debounce_id is not None and (error := debounce.refusal(engine, queue, options.debounce_id)):
@@ -206,9 +213,13 @@ def store(
             job = named_job(engine, queue, claims, options, payload)
         admit(engine, job)
         ids.append(job.id)
+        if job.link is not None:
+            held.append(job)
     if len(ids) > len(existing):
         engine.record(events.JobsPushed(ids, [k for k, _ in refused], codec, frame, None, existing))
         engine.touch(queue)
+        if held:
+            watch(engine, held)
         if queue.waiters:
             serve(engine, queue)
     return Pushed(ids, refused)
@@ -250,6 +261,8 @@ def decided(page: Page, seq: int, options: JobOptions, payload: bytes, now_ms: i
     job = Job(page.queue, seq, payload, page.codec, options, now_ms, run_at, options.priority or 0)
     if options.group_id or options.limit_key:
         job.bound = True
+    if options.depends_on:
+        job.link = Link(unmet=dict.fromkeys(options.depends_on, ASKED))
     defaults = page.defaults
     value = options.max_attempts
     job.max_attempts = defaults.max_attempts if value is None else value
@@ -273,13 +286,15 @@ def admit(engine: Engine, job: Job) -> None:
         queue.unique[options.unique_key] = job.seq
     if options.debounce_id is not None:
         debounce.open_window(engine, queue, options)
-    if queue.heard:
+    if queue.heard and (job.link is None or not job.link.draft):
         tell(engine, "pushed", queue.name, job.id, data=job.data, codec=job.codec)
-        if job.run_at > engine.now_ms:
+        if job.run_at > engine.now_ms and job.link is None:
             tell(engine, "delayed", queue.name, job.id)
     if job.ttl:
         job.timer = engine.at_wall(job.created_at + job.ttl, expire, job)
-    if job.run_at > engine.now_ms:
+    if job.link is not None:
+        hold(engine, job)
+    elif job.run_at > engine.now_ms:
         delay(engine, job)
     else:
         queue.line_up(job)

@@ -9,11 +9,26 @@ from typing import Any
 
 from msgspec import Raw
 
-from flashq.engine import control, crons, dead_letters, endings, kv, limits, outbox, removal, retry
+from flashq.engine import (
+    control,
+    crons,
+    dead_letters,
+    dependencies,
+    drafts,
+    endings,
+    kv,
+    limits,
+    outbox,
+    removal,
+    retry,
+    storing,
+    watching,
+)  # fmt: skip
 from flashq.engine.ack import ack_run
 from flashq.engine.endings import as_record, complete, evict_run, forget, leave
 from flashq.engine.engine import Engine
 from flashq.engine.events import (
+    Accepted,
     Acks,
     Answered,
     CronAimed,
@@ -23,9 +38,13 @@ from flashq.engine.events import (
     DeadPurged,
     DefaultsSet,
     Died,
+    Discarded,
+    DraftBegun,
+    DraftEnded,
     Drained,
     Evicted,
     Expired,
+    Fates,
     IdsUnused,
     JobsPushed,
     KvExpirySet,
@@ -46,9 +65,11 @@ from flashq.engine.events import (
     Retried,
     Revived,
     Run,
+    Stored,
     Taken,
     Told,
     Uncrashed,
+    Watched,
     parsed,
 )  # fmt: skip
 from flashq.engine.jobs import Job, State
@@ -188,8 +209,8 @@ def accepted_of(entries: Sequence[Any], event: JobsPushed) -> list[int]:
     return [k for k in range(len(entries)) if k not in refused]
 
 
-def put_job(engine: Engine, queue: Queue, codec: int, entry: Any, job_id: int) -> None:
-    """A job with options goes where it was put."""
+def put_job(engine: Engine, queue: Queue, codec: int, entry: Any, job_id: int, draft: int = 0) -> Job:
+    """A job with options goes where it was put. `draft`: it is held until that is accepted."""
     seq = job_id >> 10
     page, i = page_at(engine, queue, seq >> PAGE_BITS, codec), seq & (PAGE - 1)
     if i >= len(page.jobs) or page.jobs[i] is not None:
@@ -201,11 +222,14 @@ def put_job(engine: Engine, queue: Queue, codec: int, entry: Any, job_id: int) -
     payload = payload_of(entry.data, codec)
     entry.data = _NOTHING
     folded(entry)
-    job = decided(page, seq, entry, payload, engine.now_ms)
+    job = decided(page, seq, storing.options_of(entry) if draft else entry, payload, engine.now_ms)
+    if draft:
+        storing.join(job, entry, draft)
     page.jobs[i] = job
     page.live += 1
     page.records += 1
     admit(engine, job)
+    return job
 
 
 _NOTHING = Raw(b"null")
@@ -396,6 +420,15 @@ def _revived(engine: Engine, event: Revived) -> None:
         dead_letters.revive(engine, *_place(engine, job_id))
 
 
+def _stored(engine: Engine, event: Stored) -> None:
+    children = storing.decoded(event.codec, event.frame)
+    jobs = [
+        put_job(engine, engine.queue(child.queue), event.codec, child, job_id, event.root)
+        for (child, _), job_id in zip(children, event.ids, strict=True)
+    ]
+    storing.put_part(engine, event.root, event.slot, jobs)
+
+
 APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Run: _pushed,
     JobsPushed: _jobs_pushed,
@@ -432,4 +465,11 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     DeadPurged: removal.dead_purged,
     Removed: removal.removed,
     Revived: _revived,
+    Watched: watching.watched,
+    Fates: dependencies.learn,
+    Stored: _stored,
+    DraftBegun: drafts.begun,
+    DraftEnded: drafts.ended,
+    Accepted: storing.accept,
+    Discarded: storing.discard,
 }

@@ -4,10 +4,12 @@ from random import Random
 
 from flashq.engine import events
 from flashq.engine.ack import find, holds, not_found
+from flashq.engine.dependencies import hold_again
 from flashq.engine.endings import as_record, die, leave
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.leases import Lease
+from flashq.engine.links import must_wait
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.pull import end_wait, serve
 from flashq.engine.push import delay
@@ -86,8 +88,10 @@ def try_again(engine: Engine, page: Page, i: int, attempts: int, run_at: int, er
 
 
 def requeue(engine: Engine, job: Job) -> None:
-    """A job that was active waits again: behind those that were ready before, or for its `run_at`."""
-    if job.run_at > engine.now_ms:
+    """A job that was active or dead waits again: behind those that were ready before, or for a moment or others."""
+    if job.link is not None and must_wait(job.link):
+        hold_again(engine, job)
+    elif job.run_at > engine.now_ms:
         delay(engine, job)
     else:
         job.run_at = engine.now_ms

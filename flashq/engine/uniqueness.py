@@ -16,13 +16,17 @@ def refusal(queue: Queue, key: str) -> Duplicate | None:
     seq = queue.unique.get(key)
     if seq is None or (queue.sweep is not None and _was_removed(queue, seq)):
         return None
-    return Duplicate(f"Duplicate job with key: {key}")
+    return duplicate(key)
 
 
 def _was_removed(queue: Queue, seq: int) -> bool:
     """Whether the holder of a key does not exist any more, and is only still to be cleared away."""
     page, i = queue.slot.find(seq)
     return page is None or page.jobs[i] is None or is_removed(page, i)
+
+
+def duplicate(key: str) -> Duplicate:
+    return Duplicate(f"Duplicate job with key: {key}")
 
 
 def release(job: Job) -> None:

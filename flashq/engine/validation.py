@@ -52,7 +52,6 @@ def check_entry(limits: Limits, options: JobOptions, payload: bytes, index: int 
             raise InvalidArgument(
                 f"invalid value: `on_dependency_failure` is '{policy[:64]}', allowed are 'run' and 'fail'"
             )
-        _check_known(options)
     except (InvalidArgument, LimitExceeded) as e:
         if index is None:
             raise
@@ -88,19 +87,6 @@ def check_names(limits: Limits, options: JobOptions) -> None:
         check_name(limits, "group_id", options.group_id)
     if options.limit_key is not None:
         check_name(limits, "limit_key", options.limit_key)
-
-
-NOT_YET = ("depends_on",)
-
-
-def _check_known(options: JobOptions) -> None:
-    """Raise InvalidArgument for an option that means something to existing servers and nothing to this one yet.
-
-    To take such a job and drop its promise would double it, or run it too early, in silence.
-    """
-    for name in NOT_YET:
-        if getattr(options, name):
-            raise InvalidArgument(f"invalid value: `{name}` is not supported by this server yet")
 
 
 def _check_lists(limits: Limits, options: JobOptions) -> None:

@@ -9,7 +9,7 @@ from flashq.protocol.command_base import ABSENT, NULL, U64, Command, JobOptions
 I64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
-class FlowChild(JobOptions, kw_only=True):
+class FlowChild(JobOptions, kw_only=True, omit_defaults=True):
     """A job of a flow; with `children` of its own it is a flow in the flow."""
 
     queue: str

@@ -22,8 +22,9 @@ from flashq.engine.validation import check_data_size, check_duration, check_queu
 from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated, UnknownCommand
 from flashq.protocol import commands as c
 from flashq.protocol import replies
-from flashq.protocol.codec import check_text, explained, payload_of
+from flashq.protocol.codec import check_text, payload_of
 from flashq.protocol.dispatch import Link, Ticket
+from flashq.protocol.places import explained_in
 from flashq.protocol.slots import slot_of_queue
 from flashq.shard.families import VERBS
 from flashq.shard.feed import Feed
@@ -127,7 +128,7 @@ class ShardDispatcher:
             if codec == 0:
                 check_text(frame)
         except (*_BAD, MalformedFrame) as e:
-            self._refuse(link, codec, explained(e), self.elsewhere.req_id_of(frame, codec))
+            self._refuse(link, codec, explained_in(frame, codec, e), self.elsewhere.req_id_of(frame, codec))
             return
         try:
             self._carry_out(link, command, frame, codec)

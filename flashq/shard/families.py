@@ -2,11 +2,12 @@
 
 from typing import Any, Final
 
-from flashq.shard import cron_verbs, event_verbs, kv_verbs, limit_verbs, names_verbs, queue_verbs
+from flashq.shard import cron_verbs, event_verbs, flow_verbs, kv_verbs, limit_verbs, names_verbs, queue_verbs
 from flashq.shard.verbs import Verb
 
 VERBS: Final[dict[type[Any], Verb]] = {
     **event_verbs.VERBS,
+    **flow_verbs.VERBS,
     **limit_verbs.VERBS,
     **names_verbs.VERBS,
     **queue_verbs.VERBS,

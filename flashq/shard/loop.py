@@ -15,6 +15,7 @@ from flashq.clock import Clock
 from flashq.engine.engine import Engine
 from flashq.engine.pull import give_up_waits, serve_freed
 from flashq.engine.retry import end_leases
+from flashq.engine.watching import settle
 from flashq.errors import StorageError
 from flashq.shard.dispatcher import ShardDispatcher
 from flashq.shard.gauges import Gauges
@@ -60,6 +61,8 @@ class ShardLoop:
         if self._stopped:
             return
         engine = self.engine
+        if engine.endings:
+            settle(engine)
         while engine.freed:
             serve_freed(engine)
         if engine.woken:

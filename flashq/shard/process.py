@@ -12,6 +12,7 @@ import uvloop
 from flashq.clock import SystemClock, boot_id
 from flashq.config import Settings
 from flashq.engine import crons
+from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
 from flashq.engine.pages import PAGE_BITS
 from flashq.engine.replay import Replayer
@@ -195,6 +196,7 @@ class Shard:
         engine.adopt_defaults(self._defaults)
         start_grace(engine)
         crons.start(engine)
+        abandon(engine)
 
     async def start(self) -> None:
         """Returns when the shard serves."""

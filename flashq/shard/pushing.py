@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 from flashq.engine.push import Pushed, check_entries, store
 from flashq.engine.queues import Queue
 from flashq.errors import FlashqError
+from flashq.shard import depending
 from flashq.shard.naming import Entries, NamedPush
-from flashq.shard.verbs import Request
+from flashq.shard.verbs import Later, Request
 
 if TYPE_CHECKING:
     from flashq.shard.dispatcher import ShardDispatcher
@@ -18,7 +19,14 @@ Shown = Callable[[Pushed], dict[str, Any]]
 
 def push(here: "ShardDispatcher", request: Request, queue: Queue, entries: Entries, shown: Shown) -> None:
     """Store jobs and answer. Raises a FlashqError, with nothing stored, where that is the answer."""
-    if not check_entries(here.engine, entries):
+    has_names = check_entries(here.engine, entries)
+    if depending.depends_elsewhere(here.engine, entries):
+        if has_names:
+            _push_when_known(here, request, queue, entries, shown)
+        else:
+            depending.push(here, request, queue, entries, shown)
+        return
+    if not has_names:
         request.reply(shown(store(here.engine, queue, request.codec, entries, request.frame, None)))
         return
     named = NamedPush(here, queue, request.codec, entries, request.frame)
@@ -26,25 +34,46 @@ def push(here: "ShardDispatcher", request: Request, queue: Queue, entries: Entri
     if named.outcome is not None:
         request.reply(shown(_settled(named.outcome)))
     else:
-        _answer_later(here, request, named, shown)
+        later = _hold(here, request)
+        named.on_end = lambda: _end(here, request, later, named, shown)
 
 
-def _answer_later(here: "ShardDispatcher", request: Request, named: NamedPush, shown: Shown) -> None:
+def _hold(here: "ShardDispatcher", request: Request) -> Later:
     """What its connection sends meanwhile takes effect after it."""
-    later, gid = request.hold(), request.link.gid
-    here.gates.close(gid)
+    later = request.hold()
+    here.gates.close(request.link.gid)
+    return later
 
-    def end() -> None:
-        assert named.outcome is not None
-        try:
-            fields = shown(_settled(named.outcome))
-        except FlashqError as e:
-            later.refuse(e)
+
+def _end(here: "ShardDispatcher", request: Request, later: Later, named: NamedPush, shown: Shown) -> None:
+    assert named.outcome is not None
+    try:
+        fields = shown(_settled(named.outcome))
+    except FlashqError as e:
+        later.refuse(e)
+    else:
+        later.reply(fields)
+    here.gates.open(request.link.gid)
+
+
+def _push_when_known(
+    here: "ShardDispatcher", request: Request, queue: Queue, entries: Entries, shown: Shown
+) -> None:  # fmt: skip
+    """Some of the jobs have names, and some depend on jobs of other shards, who are asked first."""
+    later = _hold(here, request)
+
+    def known(error: FlashqError | None) -> None:
+        named = NamedPush(here, queue, request.codec, entries, request.frame)
+        if error is not None:
+            named.outcome = error
         else:
-            later.reply(fields)
-        here.gates.open(gid)
+            named.start()
+        if named.outcome is not None:
+            _end(here, request, later, named, shown)
+        else:
+            named.on_end = lambda: _end(here, request, later, named, shown)
 
-    named.on_end = end
+    depending.KnownFirst(here, entries, known)
 
 
 def _settled(outcome: Pushed | FlashqError) -> Pushed:

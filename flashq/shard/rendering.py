@@ -102,7 +102,7 @@ class Renderer:
 def view_of_record(job: Job, codec: int) -> JobView:
     """A record with all its keys."""
     o = job.options
-    return JobView(
+    view = JobView(
         id=job.id, queue=job.queue.name, data=raw(job.data, job.codec, codec), priority=job.priority,
         created_at=job.created_at, run_at=job.run_at, started_at=job.started_at, attempts=job.attempts,
         max_attempts=job.max_attempts, backoff=job.backoff, ttl=job.ttl, timeout=job.timeout, unique_key=o.unique_key,
@@ -112,6 +112,13 @@ def view_of_record(job: Job, codec: int) -> JobView:
         custom_id=o.job_id, keep_completed_age=o.keep_completed_age or 0,
         keep_completed_count=o.keep_completed_count or 0, group_id=o.group_id,
     )  # fmt: skip
+    link = job.link
+    if link is not None:
+        view.parent_id = link.parent or None
+        if link.children is not None:
+            view.children_ids = link.children
+            view.children_completed = len(link.children) - len(link.left or ())
+    return view
 
 
 def view_of_plain(page: Page, i: int, lease: Lease | None, codec: int) -> JobView:

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from flashq.engine import events as e
+from flashq.engine.debounce import close_window
 from flashq.engine.queues import Queue
 from flashq.engine.replay import APPLY
+from flashq.engine.watching import find_job
 from flashq.protocol.slots import slot_of_queue
 from flashq.storage.sections import aimed_key, pair_key
-from flashq.storage.thin import Key, ThinEngine
+from flashq.storage.thin import TIMED, Key, ThinEngine
 
 Answer = tuple[str, str, bytes, bytes, int, int]
 """(scope, key, digest, reply, at_ms, slot)"""
@@ -86,10 +88,28 @@ def _key_of(key: str) -> Key:
     return "kv", slot_of_queue(key), key
 
 
+def _fates(engine: ThinEngine, changes: Changes, event: e.Fates) -> None:
+    for watcher, _, _ in event.learnt:
+        job = find_job(engine, watcher)
+        if job is not None and job.link is not None and job.link.draft:
+            engine.entries.add(("part", watcher & 1023, str(job.link.draft)))
+    APPLY[e.Fates](engine, event)
+
+
+def _discarded(engine: ThinEngine, changes: Changes, event: e.Discarded) -> None:
+    part = engine.parts[event.root, event.slot]
+    for job_id in part.ids:
+        job = find_job(engine, job_id)
+        if job is not None and job.options.debounce_id is not None:
+            engine.entries.add(TIMED[close_window]((job.queue, job.options.debounce_id)))
+    engine.entries.add(("part", event.slot, str(event.root)))
+    APPLY[e.Discarded](engine, event)
+
+
 FOLDS.update(
     {
         e.Leases: _leased, e.Answered: _answered, e.DefaultsSet: _defaults_set, e.PagesReserved: _reserved,
-        e.Told: _told,
+        e.Told: _told, e.Fates: _fates, e.Discarded: _discarded,
     }
 )  # fmt: skip
 folded(
@@ -106,3 +126,6 @@ folded(e.KvRemoved, keys=lambda x: [_key_of(key) for key in x.keys])
 folded(e.KvExpirySet, keys=lambda x: [_key_of(x.key)])
 folded(e.CronSet, e.CronRan, e.CronRemoved, keys=lambda x: [("cron", slot_of_queue(x.name), x.name)])
 folded(e.CronAimed, keys=lambda x: [("aimed", slot_of_queue(x.queue), aimed_key(x.queue, x.name))])
+folded(e.Watched)
+folded(e.DraftBegun, e.DraftEnded, keys=lambda x: [("draft", x.root & 1023, str(x.root))])
+folded(e.Stored, e.Accepted, keys=lambda x: [("part", x.slot, str(x.root))])

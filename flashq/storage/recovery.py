@@ -247,6 +247,8 @@ class Restoring:
                 self._records.setdefault(page.queue, []).append(job)
             elif job.state is State.DELAYED:
                 await_moment(engine, job)
+            elif job.state in (State.HELD, State.PARENT):
+                page.queue.held += 1
         self._check_places()
 
     def _check_places(self) -> None:

@@ -5,12 +5,12 @@ field that is added to `Job` is kept without a word here, as long as MessagePack
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from flashq.engine.jobs import NO_OPTIONS, Job, State
+from flashq.engine.jobs import NO_OPTIONS, Job, Link, State
 from flashq.engine.leases import Lease
 from flashq.engine.pages import Page
 from flashq.engine.queries import WIRE
@@ -153,8 +153,11 @@ _FRESH: Final = Job(None, 0, b"", 0, NO_OPTIONS, 0)  # type: ignore[arg-type]
 _REST: Final = [(name, getattr(_FRESH, name)) for name in Job.__struct_fields__ if name not in _NOT_IN_REST]
 _NO_JOB: Final = JobOptions()
 _OPTIONS: Final = [(name, getattr(_NO_JOB, name)) for name in JobOptions.__struct_fields__]
-PAIRS: Final = ("failures",)
-"""Fields that are lists of tuples, which MessagePack gives back as lists."""
+READ: Final[dict[str, Callable[[Any], Any]]] = {
+    "failures": lambda value: [tuple(pair) for pair in value],
+    "link": lambda value: msgspec.convert(value, Link),
+}
+"""Fields that MessagePack does not give back as what they were."""
 
 
 def rest_of(job: Job) -> bytes:
@@ -190,6 +193,6 @@ def record_of(row: Any, page: Page) -> tuple[Job, bool]:
     for name in COLUMNS:
         setattr(job, name, getattr(row, name))
     for name, value in fields.items():
-        setattr(job, name, [tuple(pair) for pair in value] if name in PAIRS else value)
+        setattr(job, name, READ[name](value) if name in READ else value)
     job.state = State(STATES[row.state])
     return job, timed

@@ -11,9 +11,11 @@ import msgspec
 
 from flashq.engine import crons, kv
 from flashq.engine.debounce import close_window
+from flashq.engine.drafts import begun
 from flashq.engine.engine import Engine
-from flashq.engine.events import CronAimed, CronSet, KvStored, Posted
+from flashq.engine.events import CronAimed, CronSet, DraftBegun, KvStored, Posted
 from flashq.engine.outbox import keep
+from flashq.engine.parts import Part
 from flashq.engine.settings import Defaults
 
 
@@ -127,6 +129,26 @@ def _set_aimed(engine: Engine, slot: int, key: str, value: Any) -> None:
     crons.aim(engine, CronAimed(queue, name, value))
 
 
+# -- pushes that are not accepted yet, by the id of their first job
+
+
+def _draft(engine: Engine, slot: int, key: str) -> Any:
+    draft = engine.drafts.get(int(key))
+    return draft.slots if draft is not None else None
+
+
+def _set_draft(engine: Engine, slot: int, key: str, value: Any) -> None:
+    begun(engine, DraftBegun(int(key), value))
+
+
+def _part(engine: Engine, slot: int, key: str) -> Any:
+    return engine.parts.get((int(key), slot))
+
+
+def _set_part(engine: Engine, slot: int, key: str, value: Any) -> None:
+    engine.parts[int(key), slot] = msgspec.convert(value, Part)
+
+
 SECTIONS: Final[dict[str, Section]] = {
     "defaults": Section(lambda engine, *_: engine.recorded_defaults, _set_defaults),
     "debounced": Section(_window, _set_window),
@@ -136,4 +158,6 @@ SECTIONS: Final[dict[str, Section]] = {
     "kv": Section(_value, _set_value),
     "cron": Section(_cron, _set_cron),
     "aimed": Section(_aimed, _set_aimed),
+    "draft": Section(_draft, _set_draft),
+    "part": Section(_part, _set_part),
 }

@@ -13,9 +13,10 @@ from flashq.engine import cron_jobs as cron_jobs  # carries out what crons post
 from flashq.engine.ack import ack, ack_batch
 from flashq.engine.cleaning import Cleaning, state_to_clean
 from flashq.engine.crons import Cron
+from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
-from flashq.engine.jobs import Job, State
+from flashq.engine.jobs import Job, Link, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import Page
 from flashq.engine.pull import Delivery, Part, deliver, give_up_waits, serve, serve_freed, wait
@@ -24,6 +25,7 @@ from flashq.engine.queues import Queue
 from flashq.engine.replay import Replayer
 from flashq.engine.settings import Defaults, Limits
 from flashq.engine.slices import carry_on
+from flashq.engine.watching import settle
 from flashq.errors import FlashqError
 from flashq.protocol.codec import payload_of
 from flashq.protocol.commands import FULL, JobOptions
@@ -81,15 +83,28 @@ class EngineKit:
         self.engine.adopt_defaults(Defaults())
         retry.start_grace(self.engine)
         crons.start(self.engine)
+        abandon(self.engine)
         self.commit()
 
     def _begin(self) -> Engine:
+        return self.begin()
+
+    def begin(self) -> Engine:
+        """A tick starts, which `commit` ends."""
         self.engine.begin(self.now_ms, self.mono_ms)
         return self.engine
+
+    def do(self, act: Callable[[Engine], T]) -> T:
+        """One tick. What `act` raises is raised when it has been committed."""
+        try:
+            return act(self.begin())
+        finally:
+            self.commit()
 
     def commit(self) -> None:
         """End the tick. What the journal raises stays unanswered."""
         engine = self.engine
+        settle(engine)
         serve_freed(engine)
         self.woken += [(w.ticket, given(d) if d is not None else None) for w, d in engine.woken]
         engine.woken.clear()
@@ -325,6 +340,7 @@ def job_facts(engine: Engine, page: Page, i: int) -> dict[str, Any]:
                  "token", "crash_token", "error", "failures", "priority", "created_at", "died_at")  # fmt: skip
         facts.update({name: getattr(job, name) for name in names})
         facts["timer"] = job.timer is not None and not is_removed(page, i)
+        facts["link"] = link_facts(job.link)
         if state is State.DELAYED and job.run_at <= engine.now_ms:
             state = State.WAITING
     if isinstance(mark, Lease):
@@ -336,6 +352,12 @@ def job_facts(engine: Engine, page: Page, i: int) -> dict[str, Any]:
     facts["state"] = state
     facts["removed"] = is_removed(page, i)
     return facts
+
+
+def link_facts(link: Link | None) -> Any:
+    """What a job waits for and who waits for it; nothing for links that say nothing."""
+    values = None if link is None else msgspec.structs.astuple(link)
+    return values if values is not None and any(values) else None
 
 
 def all_jobs(engine: Engine) -> dict[int, dict[str, Any]]:
@@ -395,6 +417,8 @@ def engine_facts(engine: Engine) -> dict[str, Any]:
         "ended": {no: (slot.bad.runs(), slot.gone.runs()) for no, slot in engine.slots.items() if slot.next_page},
         "reserved": {no: slot.reserved_page for no, slot in engine.slots.items() if slot.next_page},
         "names": engine.names.bound,
+        "parts": {key: msgspec.structs.astuple(part) for key, part in engine.parts.items()},
+        "drafts": {root: draft.slots for root, draft in engine.drafts.items()},
         "outbox": (engine.outbox.waiting, engine.outbox.last_sent, engine.outbox.taken),
         "kv": kv_facts(engine),
         "crons": cron_facts(engine),
@@ -403,11 +427,11 @@ def engine_facts(engine: Engine) -> dict[str, Any]:
 
 def check_counts(engine: Engine) -> None:
     """Every count is what a full scan finds (I5), and leases' own counts are those of the places that name them."""
-    found: dict[str, list[int]] = {name: [0, 0, 0, 0] for name in engine.queues}
+    found: dict[str, list[int]] = {name: [0, 0, 0, 0, 0] for name in engine.queues}
     held: dict[int, int] = {}
     needed: set[int] = set()
     leases: dict[int, Lease] = {}
-    column = {State.ACTIVE: 1, State.COMPLETED: 2, State.FAILED: 3}
+    column = {State.ACTIVE: 1, State.COMPLETED: 2, State.FAILED: 3, State.HELD: 4, State.PARENT: 4}
     for slot in engine.slots.values():
         for page in slot.pages.values():
             assert page.live == sum(job is not None for job in page.jobs)
@@ -424,12 +448,14 @@ def check_counts(engine: Engine) -> None:
                     if not removed:
                         needed.add(id(mark))
     for name, queue in engine.queues.items():
-        assert found[name] == [queue.waiting + queue.delayed, queue.active, queue.completed, queue.dead_count], name
+        assert found[name] == [
+            queue.waiting + queue.delayed, queue.active, queue.completed, queue.dead_count, queue.held
+        ], name  # fmt: skip
     assert all(leases[key].live == n for key, n in held.items())
     assert needed <= {id(lease) for lease in engine.lease_lines.live_items()} <= set(held)
     t = engine.totals
-    sums = [sum(column) for column in zip(*found.values(), strict=True)] or [0, 0, 0, 0]
-    assert sums == [t.waiting + t.delayed, t.active, t.completed_now, t.dead]
+    sums = [sum(column) for column in zip(*found.values(), strict=True)] or [0, 0, 0, 0, 0]
+    assert sums[:4] == [t.waiting + t.delayed, t.active, t.completed_now, t.dead]
 
 
 def drained(engine: Engine, name: str) -> list[int]:

@@ -21,6 +21,7 @@ from flashq.errors import FlashqError
 from flashq.storage.checkpointer import Checkpointer
 from flashq.storage.recovery import Tables
 from flashq.testing.engine_kit import EngineKit, Spec, check_counts, drained, engine_facts
+from tests.unit.engine.orchestration import push_flow
 
 LIMITS = Limits(lease_ms=4_000, keep_completed_count=6, reconnect_grace_ms=500)
 QUEUES = ("mail", "film", "plain")
@@ -37,6 +38,8 @@ class Life:
         self.held: dict[int, int] = {}
         self.checkpointer = Checkpointer(folder, 0, LIMITS)
         self.folded = 0
+        self.known: list[int] = []
+        """Some ids that jobs may depend on."""
 
     def step(self) -> None:
         r, kit = self.random, self.kit
@@ -45,7 +48,10 @@ class Life:
         if act < 0.32:
             specs, codec = self.specs(name), int(r.random() < 0.3)
             plain = not any(len(spec) > 1 for spec in specs)
-            (kit.push if plain else kit.push_each)(name, *specs, codec=codec)
+            pushed = kit.push(name, *specs, codec=codec) if plain else kit.push_each(name, *specs, codec=codec).ids
+            self.known += pushed
+        elif act < 0.34:
+            self.flow(name)
         elif act < 0.52:
             got = kit.pull(name, r.choice((1, 3, 40)), gid=r.choice((0, 0, 7, 8)))
             self.held.update(dict.fromkeys(got.ids, got.token) if got else {})
@@ -98,7 +104,24 @@ class Life:
                     )
                 )
             )  # fmt: skip
+        if self.known and name == "film" and r.random() < 0.5:
+            specs[-1]["depends_on"] = r.choices(self.known[-60:], k=r.choice((1, 2, 5)))
         return specs
+
+    def flow(self, name: str) -> None:
+        """A flow, all in this shard; half of them with a child of which the rest may have one too, by its key."""
+        r = self.random
+        children: list[Spec] = [
+            {"queue": r.choice(QUEUES), "data": n, "max_attempts": 1, "ignore_failure": r.random() < 0.3}
+            for n in range(r.choice((1, 3, 20)))
+        ]
+        if r.random() < 0.5:
+            children.append({"queue": "mail", "unique_key": r.choice("ab"), "debounce_id": r.choice("ab")})
+            children.append({"queue": name, "children": [{"queue": "mail", "delay": 300}]})
+        with suppress(FlashqError):
+            draft = push_flow(self.kit, name, children)
+            if draft.error is None:
+                self.known += draft.member_ids()
 
     def finish(self) -> None:
         r, kit = self.random, self.kit

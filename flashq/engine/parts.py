@@ -1,0 +1,63 @@
+"""A slot's part of a push that is not accepted yet: its jobs are stored and held, and the slot that leads is told when
+all that they depend on is known and watched. See drafts.py for the whole.
+"""
+
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from flashq.engine.engine import Engine
+from flashq.engine.jobs import Job
+from flashq.engine.links import ASKED, UNKNOWN, note
+from flashq.engine.outbox import post
+from flashq.engine.watching import find_job, unknown_dependency, watch
+
+Refusal = tuple[int, str, str]
+"""(place in the part, text, code)"""
+
+
+class Part(Struct, array_like=True, gc=False):
+    """What one slot has stored."""
+
+    root: int
+    slot: int
+    ids: list[int]
+    asked: int
+    """Watches that are not answered yet."""
+    refusal: Refusal | None = None
+    answered: bool = False
+
+
+def start(engine: Engine, part: Part) -> None:
+    """All of it is stored: find out about what its jobs depend on."""
+    if part.asked:
+        watch(engine, [job for job_id in part.ids if (job := find_job(engine, job_id)) and job.link and job.link.unmet])
+    answer(engine, part)
+
+
+def hear(engine: Engine, job: Job, fate: int, others: Iterable[int]) -> None:
+    """A job of a part learns of another. Nothing follows from it before the whole is accepted."""
+    link = job.link
+    assert link is not None
+    part = engine.parts[link.draft, job.queue.slot.no]
+    unmet = link.unmet
+    for other in others:
+        if unmet is None or other not in unmet:
+            # A child that ended so soon that its slot was told of the acceptance before this one.
+            link.left = {**(link.left or {}), other: fate}
+            continue
+        if unmet[other] == ASKED:
+            part.asked -= 1
+        if fate == UNKNOWN and part.refusal is None:
+            error = unknown_dependency(other)
+            part.refusal = (part.ids.index(job.id), str(error), error.code)
+        note(job, unmet, other, fate)
+    answer(engine, part)
+
+
+def answer(engine: Engine, part: Part) -> None:
+    """Tell who leads, once, when nothing is open any more."""
+    if part.asked or part.answered:
+        return
+    part.answered = True
+    post(engine, part.slot, part.root & 1023, "stored", [part.root, part.slot, part.ids, part.refusal])

@@ -1,0 +1,308 @@
+"""FLOW: all or nothing over slots and shards, and a parent that waits for all its children."""
+
+from typing import Any
+
+import pytest
+
+from flashq.engine.drafts import DECIDED_WITHIN_MS
+from flashq.engine.links import GONE
+from flashq.errors import RequestError
+from flashq.testing.engine_kit import check_counts
+from flashq.testing.shards import Shards
+from tests.unit.engine.orchestration import cancel, finish, link, push_flow, record, revive, state
+
+
+@pytest.fixture
+def shards() -> Shards:
+    return Shards()
+
+
+@pytest.fixture
+def near(shards: Shards) -> str:
+    return next(shards.queues(0, "near"))
+
+
+@pytest.fixture
+def far(shards: Shards) -> str:
+    return next(shards.queues(1, "far"))
+
+
+@pytest.fixture
+def top(shards: Shards) -> str:
+    """The parents' queue."""
+    return next(shards.queues(0, "top"))
+
+
+def flow(shards: Shards, queue: str, children: list[dict[str, Any]], **fields: Any) -> tuple[int, list[int]]:
+    """A flow, accepted everywhere: the ids of the parent and of its children."""
+    draft = push_flow(shards.of_queue(queue), queue, children, **fields)
+    settle(shards)
+    assert draft.decided
+    assert draft.error is None
+    return draft.root, link(shards, draft.root).children or []
+
+
+def settle(shards: Shards) -> None:
+    shards.settle()
+    shards.check_replay()
+    for kit in shards.kits:
+        check_counts(kit.engine)
+
+
+def child(queue: str, data: Any = 0, **options: Any) -> dict[str, Any]:
+    return {"queue": queue, "data": data, **options}
+
+
+@pytest.mark.parametrize("codec", [0, 1])
+def test_children_come_in_order_and_know_their_parent(
+    shards: Shards, top: str, near: str, far: str, codec: int
+) -> None:
+    children = [child(far, {"n": 0}), child(near, 1, priority=3), child(far, 2, delay=9_000), child(top, 3)]
+    root, ids = flow(shards, top, children, codec=codec, tags=["t"], timeout=5_000)
+    assert [state(shards, i) for i in ids] == ["waiting", "waiting", "delayed", "waiting"]
+    assert [shards.of_id(i) for i in ids] == [shards.of_queue(c["queue"]) for c in children]
+    assert {link(shards, i).parent for i in ids} == {root}
+    assert record(shards, ids[1]).priority == 3
+    parent = record(shards, root)
+    assert (parent.options.tags, parent.timeout, state(shards, root)) == (["t"], 5_000, "waiting-parent")
+    queue = shards.of_queue(top).engine.queues[top]
+    assert (queue.waiting, queue.held) == (1, 1)
+
+
+def test_parent_is_ready_when_the_last_child_completed(shards: Shards, top: str, near: str, far: str) -> None:
+    root, ids = flow(shards, top, [child(near), child(far), child(far)])
+    finish(shards, near)
+    finish(shards, far)
+    settle(shards)
+    left = link(shards, root).left
+    assert left is not None
+    assert list(left) == [ids[2]]
+    assert shards.of_queue(top).pull(top) is None
+    kit = shards.of_queue(far)
+    kit.pull(far)
+    kit.ack_batch([ids[2]])
+    settle(shards)
+    assert finish(shards, top) == root
+
+
+def test_flow_in_one_slot_is_done_in_one_tick(shards: Shards, top: str) -> None:
+    kit = shards.of_queue(top)
+    before = len(kit.memory.kept)
+    draft = push_flow(kit, top, [child(top, n) for n in range(3)])
+    assert draft.decided
+    assert len(kit.memory.kept) == before + 1
+    for _ in range(3):
+        finish(shards, top)
+    assert finish(shards, top) == draft.root
+
+
+def test_no_child_is_given_out_before_every_slot_has_accepted(shards: Shards, top: str, near: str, far: str) -> None:
+    draft = push_flow(shards.of_queue(top), top, [child(near), child(far)])
+    assert not draft.decided
+    assert shards.of_queue(near).pull(near) is None
+    ((kit, pair),) = shards.waiting()
+    shards.carry(kit, pair)
+    assert shards.of_queue(far).pull(far) is None
+    shards.settle()
+    finish(shards, near)
+    finish(shards, far)
+
+
+@pytest.mark.parametrize("where", ["near", "far"])
+def test_one_refusal_discards_all(shards: Shards, top: str, near: str, far: str, where: str) -> None:
+    bad = near if where == "near" else far
+    shards.of_queue(bad).push(bad, {"data": 0, "unique_key": "taken"})
+    children = [child(near), child(far), child(bad, unique_key="taken")]
+    draft = push_flow(shards.of_queue(top), top, children, unique_key="mine")
+    settle(shards)
+    assert draft.error is not None
+    assert (str(draft.error), draft.error.code) == ("children[2]: Duplicate job with key: taken", "duplicate")
+    for name in (near, far):
+        queue = shards.of_queue(name).engine.queue(name)
+        assert (queue.held, queue.pushed_total) == (0, name == bad)
+    assert shards.of_queue(top).engine.queue(top).unique == {}
+
+
+def test_children_with_one_key_refuse_each_other(shards: Shards, top: str, far: str) -> None:
+    children = [child(far, unique_key="k"), child(far, unique_key="k")]
+    draft = push_flow(shards.of_queue(top), top, children)
+    settle(shards)
+    assert str(draft.error) == "children[1]: Duplicate job with key: k"
+
+
+def test_silent_slot_ends_the_push_and_takes_it_back(shards: Shards, top: str, near: str, far: str) -> None:
+    kit = shards.of_queue(top)
+    told: list[object] = []
+    draft = push_flow(kit, top, [child(near), child(far)])
+    draft.done = lambda: told.append(draft.error)
+    kit.advance(DECIDED_WITHIN_MS)
+    assert len(told) == 1
+    assert draft.error is not None
+    assert draft.error.code == "unavailable"
+    settle(shards)
+    for name in (near, far, top):
+        assert shards.of_queue(name).pull(name) is None
+        assert shards.of_queue(name).engine.queue(name).held == 0
+
+
+def test_leader_that_dies_before_it_decides_takes_it_back(shards: Shards, top: str, near: str, far: str) -> None:
+    """Its client was told nothing, and may send it again."""
+    push_flow(shards.of_queue(top), top, [child(near), child(far)])
+    ((kit, pair),) = shards.waiting()
+    shards.carry(kit, pair)
+    shards.crash(0)
+    settle(shards)
+    for name in (near, far, top):
+        assert shards.of_queue(name).engine.queue(name).held == 0
+        assert shards.of_queue(name).pull(name) is None
+
+
+@pytest.mark.parametrize("shard", [0, 1])
+def test_decided_flow_survives_the_death_of_any_shard(
+    shards: Shards, top: str, near: str, far: str, shard: int
+) -> None:
+    draft = push_flow(shards.of_queue(top), top, [child(near), child(far)])
+    kit, pair = shards.waiting()[0]
+    _, _, through = shards.carry(kit, pair)
+    shards.answer(kit, pair, through)
+    kit, pair = shards.waiting()[0]
+    shards.carry(kit, pair)
+    assert draft.decided
+    shards.crash(shard)
+    settle(shards)
+    finish(shards, near)
+    finish(shards, far)
+    settle(shards)
+    assert finish(shards, top) == draft.root
+
+
+@pytest.mark.parametrize("how", ["dies", "cancelled", "dies and is forgotten"])
+def test_failed_child_makes_its_parent_a_dead_letter(shards: Shards, top: str, far: str, how: str) -> None:
+    """F24."""
+    options = {"remove_on_fail": True} if how.endswith("forgotten") else {}
+    root, ids = flow(shards, top, [child(far, max_attempts=1, **options), child(far)])
+    if how == "cancelled":
+        cancel(shards, ids[0])
+    else:
+        finish(shards, far, fail=True)
+    settle(shards)
+    assert state(shards, root) == "failed"
+    assert record(shards, root).error == f"Child {ids[0]} failed"
+
+
+def test_child_whose_failure_is_ignored_counts(shards: Shards, top: str, far: str) -> None:
+    root, _ = flow(shards, top, [child(far, max_attempts=1, ignore_failure=True), child(far)])
+    finish(shards, far, fail=True)
+    finish(shards, far)
+    settle(shards)
+    assert finish(shards, top) == root
+
+
+def test_retried_parent_waits_for_its_retried_child(shards: Shards, top: str, far: str) -> None:
+    root, ids = flow(shards, top, [child(far, max_attempts=1)])
+    finish(shards, far, fail=True)
+    shards.settle()
+    revive(shards, root)
+    assert state(shards, root) == "waiting-parent"
+    revive(shards, ids[0])
+    finish(shards, far)
+    shards.settle()
+    assert finish(shards, top) == root
+
+
+def test_flows_in_flows(shards: Shards, top: str, near: str, far: str) -> None:
+    leaf = next(shards.queues(1, "leaf"))
+    middle = child(far, "m", children=[child(leaf, 1), child(near, 2)])
+    root, ids = flow(shards, top, [middle, child(near, 3)])
+    assert [state(shards, i) for i in ids] == ["waiting-parent", "waiting"]
+    inner = link(shards, ids[0]).children
+    assert inner is not None
+    assert {link(shards, i).parent for i in inner} == {ids[0]}
+    finish(shards, near)
+    finish(shards, near)
+    finish(shards, leaf)
+    settle(shards)
+    assert state(shards, root) == "waiting-parent"
+    assert finish(shards, far) == ids[0]
+    settle(shards)
+    assert finish(shards, top) == root
+
+
+def test_child_that_ends_before_its_parent_is_accepted_counts(shards: Shards, near: str, far: str) -> None:
+    """The parent's slot may hear of the child before it hears of the acceptance."""
+    leaf = next(shards.queues(0, "leaf"))
+    kit = shards.of_queue(near)
+    draft = push_flow(kit, near, [child(far, "m", children=[child(leaf)])])
+    pair = shards.waiting()[0][1]
+    _, _, through = shards.carry(kit, pair)
+    shards.answer(kit, pair, through)
+    back = shards.waiting()[0]
+    shards.carry(*back)
+    assert draft.decided
+    finish(shards, leaf)
+    late, early = sorted(kit.engine.outbox.waiting, key=lambda p: p == pair, reverse=True)
+    shards.carry(kit, early)
+    middle = draft.member_ids()[1]
+    assert shards.of_queue(far).pull(far) is None
+    assert state(shards, middle) == "waiting-children"
+    shards.carry(kit, late)
+    assert finish(shards, far) == middle
+
+
+def test_parent_may_depend_on_others_too(shards: Shards, top: str, far: str) -> None:
+    (other,) = shards.of_queue(far).push(far, {"data": "dependency"})
+    root, _ = flow(shards, top, [child(top)], depends_on=[other])
+    finish(shards, top)
+    settle(shards)
+    assert state(shards, root) == "waiting-children"
+    finish(shards, far)
+    settle(shards)
+    assert finish(shards, top) == root
+
+
+def test_child_may_depend_on_others(shards: Shards, top: str, near: str, far: str) -> None:
+    (other,) = shards.of_queue(near).push(near, {"data": "dependency"})
+    root, ids = flow(shards, top, [child(far, depends_on=[other])])
+    assert state(shards, ids[0]) == "waiting-children"
+    finish(shards, near)
+    settle(shards)
+    assert finish(shards, far) == ids[0]
+    settle(shards)
+    assert finish(shards, top) == root
+
+
+def test_child_with_an_unknown_dependency_refuses_all(shards: Shards, top: str, near: str, far: str) -> None:
+    unknown = 1024 * 77_777
+    draft = push_flow(shards.of_queue(top), top, [child(near), child(far, depends_on=[unknown])])
+    settle(shards)
+    assert str(draft.error) == f"children[1]: Dependency {unknown} not found"
+    assert shards.of_queue(near).pull(near) is None
+
+
+@pytest.mark.parametrize(
+    ("children", "text"),
+    [
+        ([], "^Flow must have at least one child$"),
+        ([{"queue": "a b"}], r"^children\[0\]: Queue name must contain only"),
+        ([{"queue": "a"}, {"queue": ""}], r"^children\[1\]: Queue name cannot be empty"),
+        ([{"queue": "a", "children": [{"queue": "__x"}]}], r"^children\[0\]\.children\[0\]: Queue name '__x'"),
+        ([{"queue": "a", "children": []}], r"^children\[0\]: Flow must have at least one child"),
+        ([{"queue": "a", "data": "x" * (10 << 20)}], r"^children\[0\]: Job data too large"),
+        ([{"queue": "a", "delay": 1 << 60}], r"^children\[0\]: .*`delay`"),
+        ([{"queue": "a", "unique_key": ""}], r"^children\[0\]: .*`unique_key`"),
+    ],
+)  # fmt: skip
+def test_faults_name_the_child(shards: Shards, top: str, children: list[dict[str, Any]], text: str) -> None:
+    """F13: validated as a push is."""
+    with pytest.raises(RequestError, match=text):
+        push_flow(shards.of_queue(top), top, children)
+    assert not shards.of_queue(top).engine.queue(top).pushed_total
+
+
+def test_gone_child_of_a_retried_parent_kills_it_again(shards: Shards, top: str, far: str) -> None:
+    root, ids = flow(shards, top, [child(far)])
+    cancel(shards, ids[0])
+    shards.settle()
+    revive(shards, root)
+    assert state(shards, root) == "failed"
+    assert link(shards, root).left == {ids[0]: GONE}
