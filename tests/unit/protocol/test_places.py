@@ -27,8 +27,8 @@ GOOD = {"data": 1}
         ({"cmd": "FLOW", "queue": "q", "children": [{"queue": "a"}, {"data": 1}]},
          "missing field `queue` in `children[1]`"),
         ({"cmd": "FLOW", "queue": "q", "children": [{"queue": "a", "delay": -1}]},
-         "invalid value: expected `int` >= 0 in field `children[0].delay`"),
-        ({"cmd": "ACKB", "ids": [1, 2, -3]}, "invalid value: expected `int` >= 0 in field `ids[2]`"),
+         "invalid value: expected int >= 0 in field `children[0].delay`"),
+        ({"cmd": "ACKB", "ids": [1, 2, -3]}, "invalid value: expected int >= 0 in field `ids[2]`"),
         ({"cmd": "PUSH", "queue": 1, "data": 1}, "invalid type: int, expected str in field `queue`"),
     ],
 )  # fmt: skip
