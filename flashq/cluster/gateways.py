@@ -9,6 +9,7 @@ from flashq.cluster.peers import Peers
 from flashq.router import process as router
 from flashq.shard import process as shard
 from flashq.transport.child import ChildContext, PeerGone, PeerReady
+from flashq.transport.handover import HandoverSender
 from flashq.transport.shared_memory import SharedState
 
 
@@ -22,14 +23,23 @@ class RouterGateway:
             loop, SystemClock(), ctx.settings, self._peers.dispatcher, on_begin=_no_clock, on_end=_nothing_to_commit,
             inline=True,
         )  # fmt: skip
+        self._sender = HandoverSender(ctx.run)
+        self._gateway.let_wander(self._sender, self._on_leaving, self._peers.forwarder.let_go)
         self._peers.before_events = self._gateway.ticks.wake
 
     async def start(self) -> None:
         """Connections are adopted one by one: there is nothing to start."""
 
+    def _on_leaving(self, gid: int, shard: int) -> list[int] | None:
+        """A connection is about to move to a shard, which will tell the holders when it ends."""
+        if self._peers.dispatcher.desk.listens(gid):
+            return None
+        return self._peers.forwarder.holders(gid)
+
     async def stop(self) -> None:
         """Returns when all are closed."""
         await self._gateway.stop()
+        self._sender.close()
         await self._peers.stop()
 
     def keep(self, sock: socket.socket, data: bytes, gid: int) -> None:

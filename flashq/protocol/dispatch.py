@@ -52,6 +52,9 @@ class Link(Protocol):
     def hold(self, *, ordered: bool) -> Ticket:
         """Answer it later. `ordered` (no reqId): the replies of later requests wait behind it."""
 
+    def forwarded_to(self, shard: int) -> None:
+        """The request that is being dispatched went to that shard: a connection may wish to move there."""
+
     @property
     def takes_events(self) -> bool:
         """Whether events can be sent on it, unasked."""

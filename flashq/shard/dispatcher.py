@@ -607,6 +607,9 @@ class _Probe:
 
     # -- as a Link
 
+    def forwarded_to(self, shard: int) -> None:
+        """A request with a key goes nowhere else from here."""
+
     takes_events = False
 
     def push_event(self, body: bytes) -> None:

@@ -83,6 +83,9 @@ class GatedLink:
         """Nothing more will come: what the connection says of itself, where it says anything."""
         return bool(getattr(self._link, "_ended", False))
 
+    def forwarded_to(self, shard: int) -> None:
+        """The connection was held back already."""
+
     @property
     def takes_events(self) -> bool:
         return self._link.takes_events

@@ -9,8 +9,9 @@ from msgspec import Raw
 
 from flashq.clock import Clock
 from flashq.config import Settings
-from flashq.protocol.dispatch import Dispatcher, Link
+from flashq.protocol.dispatch import Codec, Dispatcher, Link
 from flashq.transport.envelope import Failure
+from flashq.transport.handover import HandoverSender
 
 Authenticate = Callable[[str], str | None]
 """A token -> who shows it; None: nobody we know."""
@@ -81,7 +82,11 @@ class Gateway(Protocol):
 
     def __len__(self) -> int: ...
 
-    def adopt(self, sock: socket.socket, gid: int, head: bytes, principal: str) -> None: ...
+    def adopt(self, sock: socket.socket, gid: int, head: bytes, principal: str, codec: Codec | None = None) -> None: ...
+
+    def let_wander(
+        self, sender: HandoverSender, leaving: Callable[[int, int], list[int] | None], left: Callable[[int], None]
+    ) -> None: ...
 
     async def stop(self) -> None: ...
 

@@ -19,7 +19,7 @@ from flashq.engine.replay import Replayer
 from flashq.engine.retry import connection_gone, start_grace, still_there
 from flashq.engine.settings import Defaults, Limits
 from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
-from flashq.protocol.dispatch import Link
+from flashq.protocol.dispatch import Codec, Link
 from flashq.protocol.slots import SLOTS
 from flashq.protocol.tokens import authenticator
 from flashq.shard import internal
@@ -47,8 +47,9 @@ from flashq.transport.forwarding import (
     RemoteLink,
     RemoteReplies,
     RemoteTicket,
+    shard_name,
 )
-from flashq.transport.handover import Handed, HandoverReceiver
+from flashq.transport.handover import Handed, HandoverReceiver, HandoverSender
 from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
 from flashq.transport.totals import SharedTotals
@@ -59,6 +60,7 @@ _EPOCH_SECONDS = 1_700_000_000
 _ROOM_S = 1.0
 
 log = structlog.get_logger()
+_CODECS = {"text": Codec.TEXT, "binary": Codec.BINARY}
 
 
 def run(ctx: ChildContext, make_gateway: MakeGateway) -> int:
@@ -161,6 +163,8 @@ class Shard:
             inline=settings.durability != "fsync",
         )  # fmt: skip
         self._ticks = self._gateway.ticks
+        self._sender = HandoverSender(ctx.run)
+        self._gateway.let_wander(self._sender, self._on_leaving, self._forwarder.let_go)
         self.loop.wake = self.dispatcher.wake = self._ticks.wake
         self._replies = RemoteReplies(self._keep_back, lambda body: self._on_undelivered("", body))
         self._front: HandoverReceiver | None = None
@@ -217,6 +221,7 @@ class Shard:
         if self.loop.faulty:
             return EXIT_FAULT
         await self._gateway.stop()
+        self._sender.close()
         await self._exchange.stop()
         self._ticks.end()
         self.loop.stop()
@@ -255,7 +260,19 @@ class Shard:
     # -- what comes in
 
     def _on_connection(self, sock: socket.socket, handed: Handed) -> None:
-        self._gateway.adopt(sock, handed.gid, handed.head, handed.principal)
+        codec = _CODECS.get(handed.protocol) if not handed.head else None
+        self._gateway.adopt(sock, handed.gid, handed.head, handed.principal, codec)
+        self._forwarder.take_over(handed.gid, [shard for shard in handed.holders if shard != self._ctx.index])
+
+    def _on_leaving(self, gid: int, shard: int) -> list[int] | None:
+        """A connection is about to move to another shard; what of it is here is told of its end from there."""
+        if self.dispatcher.desk.listens(gid):
+            return None
+        holders = self._forwarder.holders(gid)
+        if gid in self.engine.tied or gid in self.engine.waits_of:
+            holders.append(self._ctx.index)
+            self._remote.setdefault(shard_name(shard), set()).add(gid)
+        return holders
 
     def _on_request(self, incoming: Incoming) -> None:
         ticks = self._ticks

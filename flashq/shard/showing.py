@@ -45,6 +45,9 @@ class Showing:
         """Answer why the connection should end."""
         self._link.fatal(text, code)
 
+    def forwarded_to(self, shard: int) -> None:
+        """A request of a door stays with its door."""
+
     def push_event(self, body: bytes) -> None:
         """No event comes on it."""
         raise AssertionError("a push does not subscribe")

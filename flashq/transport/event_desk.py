@@ -90,6 +90,10 @@ class EventDesk:
         for queue in list(self._queues_of.get(link.gid, ())):
             self.unsubscribe(link, queue)
 
+    def listens(self, gid: int) -> bool:
+        """Whether the connection has a subscription, or waits for one."""
+        return gid in self._queues_of
+
     # -- shards
 
     def _listen(self, shard: int, queue: str) -> None:

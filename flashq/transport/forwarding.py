@@ -5,7 +5,7 @@ several shards is split by owner and merged in request order.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -68,6 +68,7 @@ class Forwarder:
     def send(self, shard: int, link: Link, frame: bytes, req_id: bytes, wait_ms: int, flags: int = 0) -> None:
         """As `forward`, for a request of which only the head was read."""
         held = link.hold(ordered=req_id in _NO_REQ_ID)
+        link.forwarded_to(shard)
         codec = link.codec
 
         def failed(failure: Failure) -> None:
@@ -129,6 +130,19 @@ class Forwarder:
         gids = [gid for gid, shards in self._peers_of.items() if shard in shards]
         if gids:
             self._exchange.notify(shard_name(shard), STILL_THERE, b"".join(g.to_bytes(8, "little") for g in gids))
+
+    def holders(self, gid: int) -> list[int]:
+        """The shards that may hold something of a connection."""
+        return sorted(self._peers_of.get(gid, ()))
+
+    def let_go(self, gid: int) -> None:
+        """A connection lives in another process from now on, which has been told of its holders."""
+        self._peers_of.pop(gid, None)
+
+    def take_over(self, gid: int, shards: Iterable[int]) -> None:
+        """A connection came from another process: these shards may hold something of it."""
+        if shards:
+            self._peers_of.setdefault(gid, set()).update(shards)
 
     def ended(self, gid: int) -> None:
         """A client sends nothing more."""
@@ -321,6 +335,9 @@ class RemoteLink:
     def fatal(self, text: str, code: str) -> None:
         """The connection is not ours to close."""
         self.reply(replies.failure_text(self.codec, text, code))
+
+    def forwarded_to(self, shard: int) -> None:
+        """Where it lives is not ours to say."""
 
     takes_events = False
 

@@ -55,6 +55,8 @@ class Handed(msgspec.Struct, frozen=True, array_like=True):
     """Read, and not yet parsed."""
     pending_out: bytes = b""
     """Replies not yet written: they come before any other."""
+    holders: list[int] = []
+    """Shards that may hold something of this connection (leases that end with it), and are told when it ends."""
 
 
 _encode: Final = msgspec.msgpack.Encoder().encode

@@ -56,6 +56,9 @@ class Call:
         if not self.future.done():
             self.future.set_result(body)
 
+    def forwarded_to(self, shard: int) -> None:
+        """HTTP connections stay with their door."""
+
     def push_event(self, body: bytes) -> None:
         """A request has no room for events: they have routes of their own."""
         raise AssertionError("a subscription over HTTP is refused")

@@ -9,7 +9,6 @@
 
 import asyncio
 import os
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Final, cast
@@ -18,11 +17,19 @@ from flashq.api.stream.ticks import Ticks
 from flashq.protocol.dispatch import Codec, Dispatcher
 from flashq.protocol.happenings import lagged
 from flashq.protocol.replies import failure_text
+from flashq.transport.handover import Handed, HandoverSender, hand_on
 
 TEXT_STARTS: Final = b"{\n\r \t"
 LINGER_S: Final = 1.0
 BACKLOG_BYTES: Final = 1 << 20
 """Output that the client has not taken: above it reading stops and no jobs are handed to it."""
+
+
+LARGE_REPLY: Final = 64 * 1024
+LARGE_BYTES: Final = 8 << 20
+"""So much of large replies in one tick, and a connection's further requests wait until they are written."""
+WANDERS_AFTER: Final = 64
+"""Requests in a row for one other shard, after which the connection is handed on to it."""
 
 
 class Bounds:
@@ -71,7 +78,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
         "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing",
-        "_event_bytes", "_leaving", "_missed",
+        "_event_bytes", "_large", "_stalled", "_streak", "_streak_shard", "on_wander", "_leaving", "_missed",
         "codec", "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
@@ -110,6 +117,14 @@ class Connection(asyncio.Protocol):
         """Of events in this tick's output."""
         self._missed = 0
         """Events that found no room."""
+        self._large = 0
+        """Bytes of large replies in this tick's output."""
+        self._stalled = False
+        """Whole requests in `_parts` wait until the replies to those before have been written."""
+        self._streak = 0
+        self._streak_shard = -1
+        self.on_wander: Callable[[Connection, int], bool] | None = None
+        """Hands the connection on to a shard that it keeps talking to; False if that could not be done."""
 
     # -- the transport's calls
 
@@ -162,13 +177,18 @@ class Connection(asyncio.Protocol):
             self._parts.append(data[at + 1 :])
             self._parts_bytes = len(data) - at - 1
         bytes_max = self._bounds.frame_bytes_max
-        for line in whole.split(b"\n")[:-1]:
+        lines = whole.split(b"\n")
+        del lines[-1]
+        for n, line in enumerate(lines):
             if len(line) > bytes_max:
                 self._too_large(len(line))
                 return
             self._size = len(line)
             self.submit(self, line)
             if self._closing:
+                return
+            if self._large > LARGE_BYTES and n + 1 < len(lines):
+                self._stall(b"\n".join((*lines[n + 1 :], b"")))
                 return
 
     def _keep_part(self, data: bytes) -> None:
@@ -203,9 +223,28 @@ class Connection(asyncio.Protocol):
             at += 4 + size
             if self._closing:
                 return
+            if self._large > LARGE_BYTES and at < end:
+                self._stall(data[at:])
+                return
         if at < end:
             self._parts = [data[at:] if at else data]
             self._parts_bytes = end - at
+
+    def _stall(self, rest: bytes) -> None:
+        """Replies of many MiB wait to be written: what came behind them is carried out when they are."""
+        self._parts.insert(0, rest)
+        self._parts_bytes += len(rest)
+        self._stalled = True
+        self._pause_reading()
+
+    def _go_on(self) -> None:
+        """There is room again."""
+        if self._stalled and not (self.lost or self._paused_writing):
+            self._stalled = False
+            data = b"".join(self._parts)
+            self._parts, self._parts_bytes = [], 0
+            self._resume_reading()
+            self.data_received(data)
 
     def _expected(self) -> int:
         """How long the frame is that is coming in; 0 while that is not known."""
@@ -263,6 +302,7 @@ class Connection(asyncio.Protocol):
             ticks.begin()
         if self._missed:
             self._tell_missed()
+        self._go_on()
         self.dispatcher.takes_jobs_again(self)
         ticks.wake()
 
@@ -270,6 +310,7 @@ class Connection(asyncio.Protocol):
 
     def reply(self, body: bytes) -> None:
         """Answer the request that is being dispatched, in its turn."""
+        self._streak = 0
         if self._held:
             place = HeldReply(self, 0, True)
             place.body = body
@@ -278,6 +319,8 @@ class Connection(asyncio.Protocol):
         self._write(body)
 
     def _write(self, body: bytes) -> None:
+        if len(body) > LARGE_REPLY:
+            self._large += len(body)
         if self.codec is not _TEXT:
             self._out.append(len(body).to_bytes(4, "big"))
         self._out.append(body)
@@ -301,6 +344,13 @@ class Connection(asyncio.Protocol):
         if self._in_flight >= bounds.in_flight_requests_max or self._in_flight_bytes >= bounds.in_flight_bytes_max:
             self._pause_reading()
         return place
+
+    def forwarded_to(self, shard: int) -> None:
+        """A request went to another shard; so many in a row, and the connection moves there."""
+        if shard == self._streak_shard:
+            self._streak += 1
+        else:
+            self._streak_shard, self._streak = shard, 1
 
     def settle(self, place: HeldReply) -> None:
         """A held reply has come."""
@@ -373,6 +423,15 @@ class Connection(asyncio.Protocol):
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
             self._send(data)
+        if self._large:
+            self._large = 0
+            if self._stalled:
+                self._ticks.later(0, self._go_on)
+        if self._streak >= WANDERS_AFTER and self.idle and self.on_wander is not None:
+            self._streak = 0
+            if not self._transport.get_write_buffer_size():
+                self.on_wander(self, self._streak_shard)
+            return
         if self._ended and not self._held and not self._in_flight and not self.lost:
             if self._closing:
                 self._leave()
@@ -421,7 +480,8 @@ class Connection(asyncio.Protocol):
     def _resume_reading(self) -> None:
         bounds = self._bounds
         full = self._in_flight >= bounds.in_flight_requests_max or self._in_flight_bytes >= bounds.in_flight_bytes_max
-        if self._paused_reading and not full and not self._paused_writing and not self._transport.is_closing():
+        stays = full or self._paused_writing or self._stalled
+        if self._paused_reading and not stays and not self._transport.is_closing():
             self._paused_reading = False
             self._transport.resume_reading()
 
@@ -436,14 +496,10 @@ class Connection(asyncio.Protocol):
         if not self.lost:
             self._transport.abort()
 
-    def detach(self) -> socket.socket:
-        """A socket of its own for this connection; ours ends without the client noticing. Only when `idle`."""
-        transport = self._transport
-        transport.pause_reading()
-        sock = socket.socket(fileno=os.dup(self._fd))
-        self.lost = True
-        transport.abort()
-        return sock
+    def hand_on(self, sender: HandoverSender, shard: int, handed: Handed) -> bool:
+        """Pass the connection to a shard's process; ours ends without the client noticing. Only when `idle`."""
+        self.lost = hand_on(self._transport, sender, shard, handed)
+        return self.lost
 
 
 _TEXT: Final = Codec.TEXT

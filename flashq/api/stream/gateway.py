@@ -8,7 +8,16 @@ from flashq.api.stream.connection import Bounds, Connection
 from flashq.api.stream.ticks import Ticks
 from flashq.clock import Clock
 from flashq.config import Settings
-from flashq.protocol.dispatch import Dispatcher
+from flashq.protocol.dispatch import Codec, Dispatcher
+from flashq.transport.handover import Handed, HandoverSender
+
+
+def _never(gid: int, shard: int) -> None:
+    """Nothing is handed on from here."""
+
+
+def _nobody(gid: int) -> None:
+    """Nothing has left."""
 
 
 class StreamGateway:
@@ -30,21 +39,48 @@ class StreamGateway:
             settings.preauth_frame_bytes_max,
         )  # fmt: skip
         self._connections: set[Connection] = set()
+        self._sender: HandoverSender | None = None
+        self._leaving: Callable[[int, int], list[int] | None] = _never
+        self._left: Callable[[int], None] = _nobody
         self._adopting: set[asyncio.Task[object]] = set()
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def adopt(self, sock: socket.socket, gid: int, head: bytes, principal: str) -> None:
-        """Serve a connection from now on; `head` is what was read of it so far."""
+    def adopt(self, sock: socket.socket, gid: int, head: bytes, principal: str, codec: Codec | None = None) -> None:
+        """Serve a connection from now on; `head` was read of it so far, `codec` is what it speaks, if known."""
         connection = Connection(
             gid, self._dispatcher, self.ticks, self._bounds, first=head, principal=principal or self._anyone,
             on_lost=self._connections.discard,
         )  # fmt: skip
+        connection.on_wander = self._wander
+        if codec is not None:
+            connection.codec, connection.first = codec, None
         self._connections.add(connection)
         task = self._loop.create_task(self._connect(sock, connection))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
+
+    def let_wander(
+        self, sender: HandoverSender, leaving: Callable[[int, int], list[int] | None], left: Callable[[int], None]
+    ) -> None:
+        """Connections may be handed on to shards. `leaving(gid, shard)`: the shards that may hold something of one that
+        is about to move there; None if it must stay. `left(gid)`: it lives there now.
+        """
+        self._sender, self._leaving, self._left = sender, leaving, left
+
+    def _wander(self, connection: Connection, shard: int) -> bool:
+        """A connection keeps talking to another shard: it moves there, with what is known of it."""
+        holders = self._leaving(connection.gid, shard) if self._sender is not None else None
+        if holders is None or self._sender is None:
+            return False
+        protocol = "text" if connection.codec is Codec.TEXT else "binary"
+        principal = "" if connection.principal == self._anyone else connection.principal
+        handed = Handed(connection.gid, protocol, principal, b"", holders=holders)
+        if not connection.hand_on(self._sender, shard, handed):
+            return False
+        self._left(connection.gid)
+        return True
 
     async def _connect(self, sock: socket.socket, connection: Connection) -> None:
         try:
