@@ -115,7 +115,7 @@ COMMANDS: Final[Mapping[str, Entry]] = {
     "RATELIMIT": Entry({"queue": QUEUE, "limit": 1}, {"queue": QUEUE_NAME, "limit": U32}, {"per_key": BOOL}),
     "SETCONCURRENCY": Entry({"queue": QUEUE, "limit": 1}, {"queue": QUEUE_NAME, "limit": U32}, {"per_key": BOOL}),
     "CLEAN": Entry({"queue": QUEUE, "grace": 0, "state": "waiting"}, {"queue": QUEUE_NAME, "grace": U64},
-                   {"state": Kind((*NO_TEXT, "sleeping", "")), "limit": U64}),
+                   {"state": Kind((*NO_TEXT, "sleeping")), "limit": U64}),
     "SUBSCRIBE": Entry({"queue": QUEUE, "events": ["pushed"]}, {"queue": QUEUE_NAME},
                        {"events": Kind((*TEXTS.bad, ["exploded"]))}),
     "CRON": Entry({"name": NAME, "queue": QUEUE, "schedule": "0 0 1 1 *", "data": 1},
