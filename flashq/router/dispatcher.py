@@ -92,6 +92,7 @@ class RoutingDispatcher:
         elif kind is c.Subscribe:
             self._subscribe(link, command, req_id)
         elif kind is c.Unsubscribe:
+            check_queue_name(command.queue)
             self.desk.unsubscribe(link, command.queue)
             self._say(link, {}, req_id)
         elif kind is c.Stats:

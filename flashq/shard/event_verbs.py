@@ -30,6 +30,7 @@ def _subscribe(here: "ShardDispatcher", request: Request) -> None:
 
 
 def _unsubscribe(here: "ShardDispatcher", request: Request) -> Fields:
+    check_queue_name(request.command.queue)
     here.desk.unsubscribe(request.link, request.command.queue)
     return {}
 

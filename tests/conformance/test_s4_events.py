@@ -99,6 +99,7 @@ def test_control_is_told(c: Peer, listener: Peer, q: str, cmd: str, event: str) 
 
 @pytest.mark.parametrize(("cmd", "event"), [("DRAIN", "drained"), ("PAUSE", "paused"), ("RESUME", "resumed")])
 def test_what_befalls_the_queue_is_told(c: Peer, listener: Peer, q: str, cmd: str, event: str) -> None:
+    c.push(q, 1)
     if cmd == "RESUME":
         c.ok("PAUSE", queue=q)
         told(listener, "paused")
