@@ -107,6 +107,9 @@ class Door:
         _check_kind(plan, seen, body)
         command = plan.command(found.params, scope["query_string"], body, seen.key())
         reply = await self._ways.ask(scope[CLIENT], principal, command)
+        follow_up = plan.follow_up(reply)
+        if follow_up is not None and (more := await self._ways.ask(scope[CLIENT], principal, follow_up)):
+            reply = plan.joined(reply, more)
         if not reply:
             return
         status, body = plan.answer(reply, real=real)

@@ -98,6 +98,14 @@ class Plan:
             wait_ms = values.get("timeout", WAITS[self._tag])
         return Command(_encode(values), slot, wait_ms)
 
+    def follow_up(self, reply: bytes) -> Command | None:
+        """What has yet to be asked before this reply can be an answer."""
+        return None
+
+    def joined(self, reply: bytes, more: bytes) -> bytes:
+        """A reply and that to its `follow_up`, as one."""
+        raise AssertionError("nothing was asked after it")
+
     def answer(self, reply: bytes, *, real: bool) -> tuple[int, bytes]:
         """Status and body, from a reply. Raises HttpFailure for a command of the wrong shape."""
         if reply.startswith(b'{"ok":true'):
@@ -135,6 +143,18 @@ class PushPlan(Plan):
         values.setdefault("data", None)
         return Command(_encode(values), slot_of_queue(values["queue"]), 0, SHOW_JOB)
 
+    def follow_up(self, reply: bytes) -> Command | None:
+        """The job itself, where the shard that pushed has it not: a custom id may name a job of another."""
+        found = _left_id(reply)
+        return None if found is None else Command(b'{"cmd":"GETJOB","id":%b}' % found[1], int(found[1]) & 1023)
+
+    def joined(self, reply: bytes, more: bytes) -> bytes:
+        """The reply with the job in place of its id; as it was if the job is no more, or its shard does not answer."""
+        fields = shows.decode_fields(more)
+        if "job" not in fields or bytes(fields["job"]) == b"null":
+            return reply
+        return _SHOWN + shows.pushed(fields) + _END
+
     def answer(self, reply: bytes, *, real: bool) -> tuple[int, bytes]:
         """As `Plan.answer`."""
         if reply.startswith(_SHOWN) and reply.endswith(_END):
@@ -147,6 +167,7 @@ class _PlainBody(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 
 
 _plain: Final = msgspec.json.Decoder(_PlainBody).decode
+_left_id: Final = re.compile(rb'\{"ok":true,"id":([0-9]+)[,}]').match
 _SHOWN: Final = b'{"ok":true,"job":'
 _MANY: Final = b'{"ok":true,"jobs":'
 _END: Final = b',"success":true}\n'

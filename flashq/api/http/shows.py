@@ -15,6 +15,7 @@ Show = Callable[[Fields], bytes]
 NOTHING_SAID: Final = b'{"ok":true,"data":null}'
 _BESIDE: Final = ("errors", "not_found", "partial", "truncated", "total")
 """Keys of replies that go beside `data`, unless they are in it."""
+_TOLD_BESIDE: Final = frozenset({"state", "result", "error"})
 _fields: Final = msgspec.json.Decoder(Fields).decode
 _encode: Final = msgspec.json.Encoder().encode
 _ABSENT: Final = Raw(b"null")
@@ -99,5 +100,8 @@ def children(fields: Fields) -> bytes:
 
 
 def pushed(fields: Fields) -> bytes:
-    """The job that was pushed; of one that is elsewhere the id alone."""
-    return bytes(fields["job"]) if "job" in fields else _encode({"id": fields["id"]})
+    """The job that was pushed, without what else GETJOB tells of it; the id alone of one that is no more."""
+    if "job" not in fields:
+        return _encode({"id": fields["id"]})
+    job = _fields(fields["job"])
+    return _encode({name: value for name, value in job.items() if name not in _TOLD_BESIDE})

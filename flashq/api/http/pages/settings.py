@@ -4,25 +4,11 @@ from typing import Any, Final
 
 from flashq import __version__
 from flashq.api.http.pages.health import mono_ms
-from flashq.api.http.pages.page import Asked, Host, Page
+from flashq.api.http.pages.page import Asked, Page
+from flashq.api.http.pages.storage import S3_OFF, sqlite_settings
 from flashq.errors import InvalidArgument
 
 _GROUP: Final = "Settings"
-
-
-def sqlite_settings(host: Host) -> dict[str, Any]:
-    """What older dashboards ask: tables in SQLite stand behind the journal, unless all is in memory."""
-    on = host.state.header.durability != "memory"
-    return {
-        "enabled": on, "path": str(host.settings.data) if on else None,
-        "synchronous": host.state.header.durability == "fsync", "snapshot_interval": 0, "snapshot_min_changes": 0,
-    }  # fmt: skip
-
-
-S3_OFF: Final[dict[str, Any]] = {
-    "enabled": False, "endpoint": None, "bucket": None, "region": None, "interval_secs": 0, "keep_count": 0,
-    "compress": False,
-}  # fmt: skip
 
 
 async def _settings(asked: Asked) -> Any:
@@ -46,14 +32,6 @@ _DEFAULTS: Final = (
 )  # fmt: skip
 
 
-async def _sqlite(asked: Asked) -> Any:
-    return sqlite_settings(asked.host)
-
-
-async def _s3(asked: Asked) -> Any:
-    return S3_OFF
-
-
 async def _tokens(asked: Asked) -> Any:
     raise InvalidArgument("Tokens are set by AUTH_TOKENS or auth_tokens in flashq.toml, and read at the start")
 
@@ -74,9 +52,6 @@ PAGES: Final = [
     Page(method="GET", path="/settings", group=_GROUP, summary="How the server is set up", serve=_settings,
          data={"version": "1.0.0", "tcp_port": 6789, "http_port": 6790, "durability": "fsync", "auth_enabled": True,
                "auth_token_count": 1, "uptime_seconds": 61}),
-    Page(method="GET", path="/sqlite/settings", group=_GROUP, summary="Where jobs are kept", serve=_sqlite,
-         data={"enabled": True, "path": "data", "synchronous": True}),
-    Page(method="GET", path="/s3/settings", group=_GROUP, summary="Backups to S3", serve=_s3, data=S3_OFF),
     Page(method="POST", path="/settings/auth", group=_GROUP, summary="Refused: tokens are set at the start",
          serve=_tokens),
     Page(method="POST", path="/settings/queue-defaults", group=_GROUP, serve=_defaults,

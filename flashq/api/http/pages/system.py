@@ -1,7 +1,6 @@
 """What the cluster's processes take of the machine, from /proc."""
 
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -58,18 +57,9 @@ async def _system(asked: Asked) -> Any:
     }  # fmt: skip
 
 
-async def _nodes(asked: Asked) -> Any:
-    header = asked.host.state.header
-    return [{
-        "node_id": "standalone", "host": asked.host.settings.host, "port": asked.host.settings.http_port,
-        "is_leader": True, "last_heartbeat": time.time_ns() // 1_000_000, "started_at": header.started_wall_ms,
-    }]  # fmt: skip
-
-
 PAGES: Final = [
     Page(method="GET", path="/system/metrics", group="Server", serve=_system,
          summary="Memory, processor and disk of all processes; processor on average since the start",
          data={"memory_rss_mb": 210.5, "cpu_percent": 3.5, "process_id": 4711, "uptime_seconds": 61}),
-    Page(method="GET", path="/cluster/nodes", group="Server", summary="The machines of this cluster: one",
-         serve=_nodes, data=[{"node_id": "standalone", "host": "127.0.0.1", "port": 6790, "is_leader": True}]),
+
 ]  # fmt: skip

@@ -63,6 +63,20 @@ def test_command_of_the_wrong_shape_is_422_in_plain_text_or_json() -> None:
     assert json.loads(body) == {"ok": False, "error": "Invalid: missing field `ids`", "code": "invalid"}
 
 
+def test_push_whose_job_lives_elsewhere_is_completed_by_a_look_at_it() -> None:
+    push = plan_of(next(r for r in ROUTES if (r.method, r.path) == ("POST", "/queues/{queue}/jobs")))
+    assert push.follow_up(b'{"ok":true,"job":{"id":7},"success":true}\n') is None
+    assert push.follow_up(b'{"ok":false,"error":"x","code":"invalid"}\n') is None
+    reply = b'{"ok":true,"id":1025,"success":true}\n'
+    asked = push.follow_up(reply)
+    assert asked is not None
+    assert (asked.frame, asked.slot) == (b'{"cmd":"GETJOB","id":1025}', 1)
+    seen = b'{"ok":true,"job":{"id":1025,"data":[1],"state":"waiting"},"state":"waiting","success":true}\n'
+    assert push.answer(push.joined(reply, seen), real=False) == (200, b'{"ok":true,"data":{"id":1025,"data":[1]}}')
+    for gone in (b'{"ok":true,"job":null,"state":"completed","success":true}\n', refusal(errors.ShardDown("down"))):
+        assert push.answer(push.joined(reply, gone), real=False) == (200, b'{"ok":true,"data":{"id":1025}}')
+
+
 def test_cron_that_was_not_there_is_false_and_no_failure() -> None:
     delete = plan_of(next(r for r in ROUTES if (r.method, r.path) == ("DELETE", "/crons/{name}")))
     assert delete.answer(refusal(errors.JobNotFound("Cron job not found")), real=True) == (
