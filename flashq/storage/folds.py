@@ -76,6 +76,16 @@ def _reserved(engine: ThinEngine, changes: Changes, event: e.PagesReserved) -> N
     APPLY[e.PagesReserved](engine, event)
 
 
+def _page_opened(engine: ThinEngine, changes: Changes, event: e.PageOpened) -> None:
+    changes.slots.add(event.slot)
+    APPLY[e.PageOpened](engine, event)
+
+
+def _ids_unused(engine: ThinEngine, changes: Changes, event: e.IdsUnused) -> None:
+    changes.slots.update(job_id & 1023 for job_id in event.ids)
+    APPLY[e.IdsUnused](engine, event)
+
+
 def _told(engine: ThinEngine, changes: Changes, event: e.Told) -> None:
     for message in engine.outbox.waiting.get((event.source, event.target), ()):
         if message.no > event.through:
@@ -110,6 +120,7 @@ FOLDS.update(
     {
         e.Leases: _leased, e.Answered: _answered, e.DefaultsSet: _defaults_set, e.PagesReserved: _reserved,
         e.Told: _told, e.Fates: _fates, e.Discarded: _discarded,
+        e.Told: _told, e.PageOpened: _page_opened, e.IdsUnused: _ids_unused,
     }
 )  # fmt: skip
 folded(
@@ -129,3 +140,4 @@ folded(e.CronAimed, keys=lambda x: [("aimed", slot_of_queue(x.queue), aimed_key(
 folded(e.Watched)
 folded(e.DraftBegun, e.DraftEnded, keys=lambda x: [("draft", x.root & 1023, str(x.root))])
 folded(e.Stored, e.Accepted, keys=lambda x: [("part", x.slot, str(x.root))])
+folded(e.NamesBound, e.NamesFreed, keys=lambda x: [("name", slot_of_queue(name), name) for name in x.names])

@@ -149,6 +149,17 @@ def _set_part(engine: Engine, slot: int, key: str, value: Any) -> None:
     engine.parts[int(key), slot] = msgspec.convert(value, Part)
 
 
+# -- custom ids, by name
+
+
+def _bound(engine: Engine, slot: int, key: str) -> Any:
+    return engine.names.bound.get(key)
+
+
+def _set_bound(engine: Engine, slot: int, key: str, value: Any) -> None:
+    engine.names.bound[key] = value
+
+
 SECTIONS: Final[dict[str, Section]] = {
     "defaults": Section(lambda engine, *_: engine.recorded_defaults, _set_defaults),
     "debounced": Section(_window, _set_window),
@@ -160,4 +171,5 @@ SECTIONS: Final[dict[str, Section]] = {
     "aimed": Section(_aimed, _set_aimed),
     "draft": Section(_draft, _set_draft),
     "part": Section(_part, _set_part),
+    "name": Section(_bound, _set_bound),
 }

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from flashq.engine import crons, kv
+from flashq.engine import crons, kv, names
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.limits import set_limit
+from flashq.engine.push import store
 from flashq.engine.replay import Replayer
 from flashq.engine.settings import Limits
 from flashq.errors import FlashqError
 from flashq.storage.checkpointer import Checkpointer
 from flashq.storage.recovery import Tables
-from flashq.testing.engine_kit import EngineKit, Spec, check_counts, drained, engine_facts
+from flashq.testing.engine_kit import EngineKit, Spec, check_counts, decoded, drained, engine_facts
 from tests.unit.engine.orchestration import push_flow
 
 LIMITS = Limits(lease_ms=4_000, keep_completed_count=6, reconnect_grace_ms=500)
@@ -64,10 +65,29 @@ class Life:
         elif act < 0.965:
             set_limit(kit.engine, name, r.randrange(4), r.choice((None, 2, 40)))
             kit.commit()
-        elif act < 0.98:
+        elif act < 0.978:
             self.store()
+        elif act < 0.98:
+            self.store_late(name)
         else:
             kit.advance(r.choice((1, 60, 900, 5_000)))
+
+    def store_late(self, name: str) -> None:
+        """A named job that is stored when most of what was pushed behind its id has come and gone."""
+        kit, word = self.kit, f"late-{self.random.randrange(3)}"
+        frame, entries, payloads = decoded(name, [{"data": 1, "job_id": word}], 0)
+        engine = kit.engine
+        engine.begin(kit.now_ms, kit.mono_ms)
+        claims = names.claim_here(engine, engine.queue(name), 0, entries)
+        kit.commit()
+        ids = kit.push(name, *({"data": n} for n in range(self.random.choice((3, 1_100)))))
+        got = kit.pull(name, len(ids))
+        kit.ack_batch(got.ids if got is not None else [])
+        engine.begin(kit.now_ms, kit.mono_ms)
+        store(engine, engine.queue(name), 0, list(zip(entries, payloads, strict=True)), frame, claims)
+        names.finish(engine, engine.queue(name), claims)
+        kit.commit()
+        self.held = {job_id: token for job_id, token in self.held.items() if job_id not in (got.ids if got else ())}
 
     def store(self) -> None:
         """Keys and crons, made, changed and removed."""
@@ -99,6 +119,7 @@ class Life:
                         {"ttl": r.choice((50, 3_000))}, {"timeout": 900}, {"max_attempts": 1}, {"backoff": 0},
                         {"remove_on_complete": True}, {"remove_on_fail": True, "max_attempts": 1},
                         {"tags": ["a", "ä"], "stall_timeout": 300}, {"unique_key": r.choice("abc")},
+                        {"job_id": r.choice("mno")}, {"job_id": r.choice("mno"), "unique_key": "a"},
                         {"debounce_id": r.choice("ab"), "debounce_ttl": 800}, {"group_id": r.choice("xyz")},
                         {"limit_key": r.choice("kl"), "priority": r.randrange(2)},
                     )
