@@ -128,6 +128,10 @@ def counted_in(engine: Engine, queue: Queue, n: int) -> None:
         engine.touch(queue)
 
 
+Entries = Sequence[tuple[JobOptions, bytes]]
+"""Jobs as they came: options, and the payload, which is taken out of them."""
+
+
 class Pushed(NamedTuple):
     """What became of a batch."""
 
@@ -137,9 +141,7 @@ class Pushed(NamedTuple):
     """(index, why) of the others."""
 
 
-def push_jobs(
-    engine: Engine, queue: Queue, codec: int, entries: Sequence[tuple[JobOptions, bytes]], frame: bytes
-) -> list[int]:
+def push_jobs(engine: Engine, queue: Queue, codec: int, entries: Entries, frame: bytes) -> list[int]:
     """Jobs of which some have options; the ids of the accepted. Raises where the only one is refused."""
     pushed = push_each(engine, queue, codec, entries, frame)
     if pushed.refused and len(entries) == 1:
@@ -147,9 +149,7 @@ def push_jobs(
     return pushed.ids
 
 
-def push_each(
-    engine: Engine, queue: Queue, codec: int, entries: Sequence[tuple[JobOptions, bytes]], frame: bytes
-) -> Pushed:
+def push_each(engine: Engine, queue: Queue, codec: int, entries: Entries, frame: bytes) -> Pushed:
     """As PUSHB: what is refused for its keys is named, the rest is stored.
 
     Raises, naming the first bad entry, with nothing stored, where one is malformed.
@@ -162,7 +162,7 @@ def push_each(
     return pushed
 
 
-def check_entries(engine: Engine, entries: Sequence[tuple[JobOptions, bytes]]) -> bool:
+def check_entries(engine: Engine, entries: Entries) -> bool:
     """Whether any of the jobs has a custom id. Raises, naming the first bad entry, unless all are well-formed."""
     limits = engine.limits
     if len(entries) == 1:
@@ -182,7 +182,7 @@ def check_entries(engine: Engine, entries: Sequence[tuple[JobOptions, bytes]]) -
 
 
 def store(
-    engine: Engine, queue: Queue, codec: int, entries: Sequence[tuple[JobOptions, bytes]], frame: bytes,
+    engine: Engine, queue: Queue, codec: int, entries: Entries, frame: bytes,
     claims: names.Claims | None,
 ) -> Pushed:  # fmt: skip
     """Store well-formed jobs, of whose custom ids `claims` tells. A live job of the same name stands for its entry."""

@@ -16,13 +16,14 @@ from flashq.engine import control, queries, retry
 from flashq.engine.engine import Engine
 from flashq.engine.idempotency import digest_of, remember
 from flashq.engine.pull import Delivery, Part, deliver, end_wait, serve, wait
-from flashq.engine.push import check_batch_size, push_jobs, push_plain, push_plain_batch
+from flashq.engine.push import Entries, check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
 from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated, UnknownCommand
 from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import check_text, payload_of
+from flashq.protocol.commands_common import CommonPushBatch, decoded_push_batch, may_be_common
 from flashq.protocol.dispatch import Link, Ticket
 from flashq.protocol.places import explained_in
 from flashq.protocol.slots import slot_of_queue
@@ -31,7 +32,7 @@ from flashq.shard.feed import Feed
 from flashq.shard.gate import Gates
 from flashq.shard.naming import Naming
 from flashq.shard.ports import Authenticate, Elsewhere, Totals
-from flashq.shard.pushing import push, pushed_many, pushed_one
+from flashq.shard.pushing import push, push_common, pushed_many, pushed_one, within
 from flashq.shard.rendering import Renderer, view_of
 from flashq.shard.verbs import Request, Route, Verb, by_id, by_queue
 from flashq.transport.event_desk import EventDesk
@@ -92,6 +93,7 @@ class ShardDispatcher:
         self._keyed: dict[tuple[str, str], _Probe] = {}
         """Requests with an idempotency key that are under way."""
         self._queues = engine.queues
+        self._common_as_limited = within(engine.limits)
         self.naming = Naming(self)
         self.gates = Gates(self.submit, elsewhere.req_id_of)
         """Connections whose next request waits until one before it is carried out."""
@@ -124,7 +126,10 @@ class ShardDispatcher:
 
     def _submit_full(self, link: Link, frame: bytes, codec: int) -> None:
         try:
-            command = c.FULL[codec](frame)  # type: ignore[index]
+            if self._common_as_limited and may_be_common(frame):
+                command = decoded_push_batch(frame, codec)
+            else:
+                command = c.FULL[codec](frame)  # type: ignore[index]
             if codec == 0:
                 check_text(frame)
         except (*_BAD, MalformedFrame) as e:
@@ -315,16 +320,28 @@ class ShardDispatcher:
         self._say(link, codec, body, command)
 
     def _push_batch(self, link: Link, command: c.PushBatch, frame: bytes, codec: int) -> None:
+        queue, entries = self._batch_of(command, codec)
+        push(self, Request(link, command, frame, codec), queue, entries, pushed_many)
+
+    def _push_common_batch(self, link: Link, command: CommonPushBatch, frame: bytes, codec: int) -> None:
+        queue, entries = self._batch_of(command, codec)
+        limits = self.engine.limits
+        if len(frame) > limits.data_bytes_max:
+            for k, (_, payload) in enumerate(entries):
+                check_data_size(limits, payload, f"jobs[{k}]: Job data")
+        push_common(self, Request(link, command, frame, codec), queue, entries)
+
+    def _batch_of(self, command: Any, codec: int) -> tuple[Queue, Entries]:
+        """The queue and the jobs of a PUSHB. Raises what the request as a whole is refused with."""
         check_queue_name(command.queue)
-        check_batch_size(self.engine.limits, len(command.jobs))
+        jobs = command.jobs
+        check_batch_size(self.engine.limits, len(jobs))
         queue = self.engine.queue(command.queue)
         self._admit(queue)
-        entries: list[tuple[c.JobOptions, bytes]] = []
-        for job in command.jobs:
-            payload = payload_of(job.data, codec)
-            job.data = c.NULL
-            entries.append((job, payload))
-        push(self, Request(link, command, frame, codec), queue, entries, pushed_many)
+        payloads = [bytes(j.data) for j in jobs] if codec == 0 else [payload_of(j.data, codec) for j in jobs]
+        for job in jobs:
+            job.data = c.NULL  # it pins the whole frame
+        return queue, list(zip(jobs, payloads, strict=True))
 
     # -- pull
 
@@ -686,6 +703,7 @@ _FAST: Final[dict[type[Any], Callable[..., None]]] = {
 _FULL: Final[dict[type[Any], Callable[..., None]]] = {
     c.Push: _D._push,
     c.PushBatch: _D._push_batch,
+    CommonPushBatch: _D._push_common_batch,
     c.Pull: _D._pull,
     c.PullBatch: _D._pull,
     c.Ack: _D._ack,
@@ -704,13 +722,16 @@ _FULL: Final[dict[type[Any], Callable[..., None]]] = {
     c.Auth: _D._auth,
 }
 _ROUTES: Final[dict[type[Any], Route]] = {
-    **dict.fromkeys((c.Push, c.PushBatch, c.Pull, c.PullBatch, c.Count, c.Pause, c.Resume), by_queue),
+    **dict.fromkeys((c.Push, c.PushBatch, CommonPushBatch, c.Pull, c.PullBatch, c.Count, c.Pause, c.Resume), by_queue),
     **dict.fromkeys((c.Ack, c.Fail, c.Heartbeat, c.GetJob, c.GetState, c.GetResult), by_id),
     **{kind: verb.route for kind, verb in VERBS.items() if verb.route is not None},
 }
 """Command -> the slot it belongs to; what is not here any shard carries out."""
 _KEYED: Final = frozenset(
-    (c.Push, c.PushBatch, c.Ack, c.AckBatch, c.Fail, c.Pause, c.Resume, *(k for k, v in VERBS.items() if v.keyed))
+    (
+        *(c.Push, c.PushBatch, CommonPushBatch, c.Ack, c.AckBatch, c.Fail, c.Pause, c.Resume),
+        *(k for k, v in VERBS.items() if v.keyed),
+    )
 )
 """Commands that change something, for which an idempotency key counts."""
 _SCOPES: Final = ("queue", "id", "job_id", "name", "key")

@@ -21,10 +21,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from flashq.engine import names
-from flashq.engine.push import Pushed, store
+from flashq.engine.push import Entries, Pushed, store
 from flashq.engine.queues import Queue
 from flashq.errors import FlashqError
-from flashq.protocol.commands import JobOptions
 from flashq.protocol.slots import slot_of_queue
 from flashq.shard import internal
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 CLAIM: Final = "name-claim"
 LIVES: Final = "name-lives"
-Entries = Sequence[tuple[JobOptions, bytes]]
 Fail = Callable[[FlashqError], Any]
 
 

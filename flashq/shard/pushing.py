@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from flashq.engine.push import Pushed, check_entries, store
+from flashq.engine.push import Entries, Pushed, check_entries, store
+from flashq.engine.push_common import store_common
 from flashq.engine.queues import Queue
+from flashq.engine.settings import Limits
 from flashq.errors import FlashqError
+from flashq.protocol import commands_common
 from flashq.shard import depending
-from flashq.shard.naming import Entries, NamedPush
+from flashq.shard.naming import NamedPush
 from flashq.shard.verbs import Later, Request
 
 if TYPE_CHECKING:
@@ -29,6 +32,28 @@ def push(here: "ShardDispatcher", request: Request, queue: Queue, entries: Entri
     if not has_names:
         request.reply(shown(store(here.engine, queue, request.codec, entries, request.frame, None)))
         return
+    _push_named(here, request, queue, entries, shown)
+
+
+def push_common(here: "ShardDispatcher", request: Request, queue: Queue, entries: Entries) -> None:
+    """As `push`, for a batch that decoded as common (flashq/protocol/commands_common.py), so it is well-formed."""
+    frame = request.frame
+    if b"job_id" in frame and any(options.job_id is not None for options, _ in entries):
+        _push_named(here, request, queue, entries, pushed_many)
+    else:
+        request.reply(pushed_many(store_common(here.engine, queue, request.codec, entries, frame)))
+
+
+def within(limits: Limits) -> bool:
+    """Whether what the decoder of common batches lets pass is within these limits."""
+    return (
+        limits.duration_ms_max >= commands_common.DELAY_MS_MAX
+        and limits.name_bytes_max >= commands_common.NAME_BYTES_MAX
+        and limits.tags_max >= commands_common.TAGS_MAX
+    )
+
+
+def _push_named(here: "ShardDispatcher", request: Request, queue: Queue, entries: Entries, shown: Shown) -> None:
     named = NamedPush(here, queue, request.codec, entries, request.frame)
     named.start()
     if named.outcome is not None:
