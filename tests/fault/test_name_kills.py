@@ -30,6 +30,7 @@ class Client:
     def run(self, enough: threading.Event) -> None:
         for k in itertools.count():
             if enough.is_set():
+                self.close()
                 return
             names = [f"{self.tag}-{k}-{n}" for n in range(NAMES)]
             names = names[self.number :] + names[: self.number]
@@ -37,6 +38,11 @@ class Client:
             key = f"{self.tag}-{self.number}-{k}"
             reply = self.answered({"queue": self.queue, "jobs": jobs, "idempotency_key": key})
             self.ids.append(dict(zip(names, reply["ids"], strict=True)))
+
+    def close(self) -> None:
+        if self._wire is not None:
+            self._wire.sock.close()
+            self._wire = None
 
     def answered(self, fields: Reply) -> Reply:
         """The reply, however often it has to be asked for."""
@@ -47,7 +53,7 @@ class Client:
                     self._wire = Wire(self.cluster.connect(), CODECS[self.number % 2])
                 reply = self._wire.ask("PUSHB", **fields)
             except OSError:
-                self._wire = None
+                self.close()
             else:
                 if reply["ok"]:
                     return reply
