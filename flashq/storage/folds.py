@@ -94,8 +94,8 @@ def _told(engine: ThinEngine, changes: Changes, event: e.Told) -> None:
     APPLY[e.Told](engine, event)
 
 
-def _key_of(key: str) -> Key:
-    return "kv", slot_of_queue(key), key
+def _kv(kind: str, key: str) -> Key:
+    return kind, slot_of_queue(key), key
 
 
 def _fates(engine: ThinEngine, changes: Changes, event: e.Fates) -> None:
@@ -132,9 +132,9 @@ folded(
     keys=lambda x: [("posted", x.source, pair_key(x.target, x.no)), ("sent", x.source, str(x.target))],
 )
 folded(e.Taken, keys=lambda x: [("taken", x.target, str(x.source))])
-folded(e.KvStored, keys=lambda x: [_key_of(entry[0]) for entry in x.entries])
-folded(e.KvRemoved, keys=lambda x: [_key_of(key) for key in x.keys])
-folded(e.KvExpirySet, keys=lambda x: [_key_of(x.key)])
+folded(e.KvStored, keys=lambda x: [k for entry in x.entries for k in (_kv("kv", entry[0]), _kv("kv_expiry", entry[0]))])
+folded(e.KvRemoved, keys=lambda x: [k for key in x.keys for k in (_kv("kv", key), _kv("kv_expiry", key))])
+folded(e.KvExpirySet, keys=lambda x: [_kv("kv_expiry", x.key)])
 folded(e.CronSet, e.CronRan, e.CronRemoved, keys=lambda x: [("cron", slot_of_queue(x.name), x.name)])
 folded(e.CronAimed, keys=lambda x: [("aimed", slot_of_queue(x.queue), aimed_key(x.queue, x.name))])
 folded(e.Watched)

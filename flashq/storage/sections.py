@@ -13,10 +13,11 @@ from flashq.engine import crons, kv
 from flashq.engine.debounce import close_window
 from flashq.engine.drafts import begun
 from flashq.engine.engine import Engine
-from flashq.engine.events import CronAimed, CronSet, DraftBegun, KvStored, Posted
+from flashq.engine.events import CronAimed, CronSet, DraftBegun, KvExpirySet, KvStored, Posted
 from flashq.engine.outbox import keep
 from flashq.engine.parts import Part
 from flashq.engine.settings import Defaults
+from flashq.storage.thin import ThinEngine
 
 
 class Section(NamedTuple):
@@ -91,12 +92,28 @@ def _set_taken(engine: Engine, slot: int, key: str, value: Any) -> None:
 
 
 def _value(engine: Engine, slot: int, key: str) -> Any:
+    """Once it is in the tables the checkpointer need not hold it: a fold that fails begins anew."""
     entry = engine.kv.entries.get(key)
-    return (entry.codec, entry.value, entry.expires_at) if entry is not None else None
+    if entry is None:
+        return None
+    value = (entry.codec, entry.value)
+    if isinstance(engine, ThinEngine):
+        entry.value = b""
+    return value
 
 
 def _set_value(engine: Engine, slot: int, key: str, value: Any) -> None:
-    kv.store(engine, KvStored([(key, *value)]))
+    codec, stored = value
+    kv.store(engine, KvStored([(key, codec, b"" if isinstance(engine, ThinEngine) else stored, 0)]))
+
+
+def _expiry(engine: Engine, slot: int, key: str) -> Any:
+    entry = engine.kv.entries.get(key)
+    return entry.expires_at or None if entry is not None else None
+
+
+def _set_expiry(engine: Engine, slot: int, key: str, value: Any) -> None:
+    kv.set_expiry(engine, KvExpirySet(key, value))
 
 
 _CRON: Final = CronSet.__struct_fields__
@@ -167,6 +184,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "sent": Section(_sent, _set_sent),
     "taken": Section(_taken, _set_taken),
     "kv": Section(_value, _set_value),
+    "kv_expiry": Section(_expiry, _set_expiry),
     "cron": Section(_cron, _set_cron),
     "aimed": Section(_aimed, _set_aimed),
     "draft": Section(_draft, _set_draft),

@@ -173,6 +173,9 @@ class Life:
             [record for record in self.kit.memory.kept if record.seq <= last], stopped=lambda: next(stops, True)
         )
         assert self.folded <= last
+        state = self.checkpointer._state
+        assert state is not None
+        assert not any(entry.value for entry in state.saver.engine.kv.entries.values()), "values are in the tables"
 
     def restarted(self) -> Engine:
         """What a shard holds that starts now, from tables and tail."""
