@@ -114,7 +114,7 @@ def test_f48_settings_keys_and_names_survive(mortal: Mortal) -> None:
     assert [entry["priority"] for entry in c.ok("CRONLIST")["crons"] if entry["name"] == cron] == [2]
     assert (c.state(flow["parent_id"]), c.state(held)) == ("waiting-parent", "waiting-children")
     assert c.ok("METRICS")["metrics"]["total_pushed"] >= metrics["total_pushed"]
-    c.ok("ACK", id=c.pull(far)["id"])
+    c.ok("ACK", id=c.pull(far, 15_000)["id"])
     assert c.pull(c.job(flow["parent_id"])["queue"], 15_000)["id"] == flow["parent_id"]
 
 

@@ -17,7 +17,7 @@ def flow(c: Peer, way: Way, queue: str, n: int = 2, **fields: object) -> tuple[i
 def test_reply_has_parent_and_children_in_input_order(c: Peer, way: Way, q: str) -> None:
     parent, ids, queues = flow(c, way, q, 4)
     assert len({parent, *ids}) == 5
-    assert [c.pull(queue)["id"] for queue in queues] == ids
+    assert [c.pull(queue, 15_000)["id"] for queue in queues] == ids
     assert c.state(parent) == "waiting-parent"
     job = c.job(parent)
     assert (job["children_ids"], job["children_completed"], job["data"]) == (ids, 0, "parent")
@@ -29,7 +29,7 @@ def test_children_are_ordinary_jobs_that_know_their_parent(c: Peer, q: str, way:
     children = [{"queue": queue, "data": {"n": 1}, "priority": 2}, {"queue": queue, "data": 2, "delay": 600_000}]
     reply = c.ok("FLOW", queue=q, data=1, children=children, priority=6)
     first, second = reply["children_ids"]
-    job = c.pull(queue)
+    job = c.pull(queue, 15_000)
     assert (job["id"], job["data"], job["priority"], job["parent_id"]) == (first, {"n": 1}, 2, reply["parent_id"])
     assert c.state(second) == "delayed"
     assert c.job(reply["parent_id"])["priority"] == 6
@@ -39,15 +39,15 @@ def test_parent_joins_its_queue_when_all_children_completed(c: Peer, d: Peer, wa
     parent, ids, queues = flow(c, way, q, 3)
     d.send("PULL", queue=q, timeout=15_000)
     for queue in queues[:2]:
-        c.ok("ACK", id=c.pull(queue)["id"])
-    c.ok("ACKB", ids=[c.pull(queues[2])["id"]])
+        c.ok("ACK", id=c.pull(queue, 15_000)["id"])
+    c.ok("ACKB", ids=[c.pull(queues[2], 15_000)["id"]])
     job = d.read()["job"]
     assert (job["id"], job["children_ids"], job["children_completed"]) == (parent, ids, 3)
 
 
 def test_children_count_one_by_one(c: Peer, way: Way, q: str) -> None:
     parent, _, queues = flow(c, way, q, 2)
-    c.ok("ACK", id=c.pull(queues[0])["id"])
+    c.ok("ACK", id=c.pull(queues[0], 15_000)["id"])
     reply = c.ok("GETCHILDREN", parent_id=parent)
     assert (reply["completed"], reply["total"]) == (1, 2)
     assert c.state(parent) == "waiting-parent"
@@ -59,7 +59,7 @@ def test_dead_child_kills_its_parent(c: Peer, d: Peer, way: Way, q: str) -> None
     reply = c.ok("FLOW", queue=q, data=1, children=[{"queue": queue, "data": 1, "max_attempts": 1}])
     parent, child = reply["parent_id"], reply["children_ids"][0]
     d.send("WAITJOB", id=parent, timeout=15_000)
-    c.ok("FAIL", id=c.pull(queue)["id"])
+    c.ok("FAIL", id=c.pull(queue, 15_000)["id"])
     assert "Job failed" in d.read()["error"]
     assert c.state(parent) == "failed"
     assert c.job(parent)["error"] == f"Child {child} failed"
@@ -69,7 +69,7 @@ def test_child_that_may_fail_counts(c: Peer, d: Peer, way: Way, q: str) -> None:
     queue = way.far()
     children = [{"queue": queue, "data": 1, "max_attempts": 1, "ignore_failure": True}]
     parent = c.ok("FLOW", queue=q, data=1, children=children)["parent_id"]
-    c.ok("FAIL", id=c.pull(queue)["id"])
+    c.ok("FAIL", id=c.pull(queue, 15_000)["id"])
     assert d.pull(q, 15_000)["id"] == parent
 
 
@@ -116,7 +116,7 @@ def test_options_reach_parent_and_children(c: Peer, way: Way, q: str) -> None:
     children = [{"queue": queue, "data": 1, "tags": ["c"], "max_attempts": 7}]
     reply = c.ok("FLOW", queue=q, data=1, children=children, tags=["p"], timeout=50_000)
     assert (c.job(reply["parent_id"])["tags"], c.job(reply["parent_id"])["timeout"]) == (["p"], 50_000)
-    job = c.pull(queue)
+    job = c.pull(queue, 15_000)
     assert (job["tags"], job["max_attempts"]) == (["c"], 7)
 
 
@@ -125,6 +125,6 @@ def test_children_may_be_flows(c: Peer, d: Peer, way: Way, q: str) -> None:
     children = [{"queue": middle, "data": "m", "children": [{"queue": leaf, "data": "l"}]}]
     parent = c.ok("FLOW", queue=q, data="p", children=children)["parent_id"]
     c.nothing(middle)
-    c.ok("ACK", id=c.pull(leaf)["id"])
+    c.ok("ACK", id=c.pull(leaf, 15_000)["id"])
     c.ok("ACK", id=d.pull(middle, 15_000)["id"])
     assert d.pull(q, 15_000)["id"] == parent

@@ -155,7 +155,7 @@ def test_getchildren(c: Peer, d: Peer, way: Way, q: str) -> None:
         (flow["children_ids"][0], "n", parent_id), (flow["children_ids"][1], "f", parent_id),
     ]  # fmt: skip
     for queue in (far, near):
-        c.ok("ACK", id=c.pull(queue)["id"])
+        c.ok("ACK", id=c.pull(queue, 15_000)["id"])
     job = d.pull(q, 15_000)
     assert job["id"] == parent_id
     reply = c.ok("GETCHILDREN", parent_id=parent_id)

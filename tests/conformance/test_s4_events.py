@@ -28,7 +28,7 @@ def told(listener: Peer, *types: str) -> Reply:
         assert name in SKIPPED, event
 
 
-SKIPPED = {"pushed", "active", "delayed", "progress", "promoted"}
+SKIPPED = {"pushed", "active", "delayed", "progress", "promoted", "removed", "failed"}
 
 
 def test_life_of_a_job(c: Peer, listener: Peer, q: str) -> None:

@@ -6,7 +6,7 @@ from tests.conformance.peer import Peer
 
 
 def test_delay_becomes_waiting_by_itself(c: Peer, q: str) -> None:
-    job_id = c.push(q, 1, delay=20)
+    job_id = c.push(q, 1, delay=250)
     assert c.state(job_id) == "delayed"
     c.pull(q, 15_000)
     assert c.state(job_id) == "active"
