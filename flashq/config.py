@@ -160,6 +160,8 @@ class Settings:
     """Payload in one reply; a batch pull leaves the rest waiting."""
     name_bytes_max: int = 512
     """Bytes of a custom id, unique key, group or tag."""
+    text_bytes_max: int = 64 * KIB
+    """Bytes of a log line or of a progress message."""
     tags_max: int = 64
     """Tags of a job."""
     depends_on_max: int = 1_000
@@ -350,6 +352,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "idempotency_bytes_max": (0, 1024 * GIB),
     "max_batch": (1, 1_000_000),
     "name_bytes_max": (1, 64 * KIB),
+    "text_bytes_max": (1, MIB),
     "tags_max": (0, 100_000),
     "depends_on_max": (0, 1_000_000),
     "nesting_max": (1, 990),

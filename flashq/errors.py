@@ -3,7 +3,7 @@
 FlashqError
 ├─ RequestError    the caller's doing; the same request will fail again
 │    MalformedFrame  Unauthenticated  Forbidden  UnknownCommand  InvalidArgument  LimitExceeded  Duplicate  Debounced
-│    JobNotFound  LeaseLost  IllegalTransition
+│    JobNotFound  JobFailed  LeaseLost  IllegalTransition
 ├─ Unavailable     nobody's doing; the same request may succeed later
 │    ShardDown  Draining  OutOfMemory  RateLimited  DeadlineExceeded (which deadline is part of the message)
 ├─ StorageError    what is written cannot be reached or trusted: DiskFull  JournalCorrupt  CheckpointTooNew  Fenced
@@ -13,13 +13,16 @@ Every class has a `code`, stable on the wire. Texts of requests' errors begin as
 expect them (docs/protocol.md, "Error classes").
 """
 
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 
 class FlashqError(Exception):
     """Anything that flashq raises on purpose."""
 
     code: ClassVar[str] = "internal"
+    details: Mapping[str, Any] = {}
+    """Further keys of the reply."""
 
 
 class RequestError(FlashqError):
@@ -78,6 +81,16 @@ class JobNotFound(RequestError):
     """No such job, or it is not in a state this command works on."""
 
     code: ClassVar[str] = "not_found"
+
+
+class JobFailed(RequestError):
+    """The job that was waited for has died; `details` say of what."""
+
+    code: ClassVar[str] = "failed"
+
+    def __init__(self, message: str = "Job failed", reason: str | None = None) -> None:
+        super().__init__(message)
+        self.details = {"reason": reason}
 
 
 class LeaseLost(RequestError):

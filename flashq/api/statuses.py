@@ -13,6 +13,7 @@ STATUS_OF: Final = {
     "not_found": 404,
     "duplicate": 409,
     "lease_lost": 409,
+    "failed": 409,
     "too_large": 413,
     "debounced": 429,
     "internal": 500,

@@ -11,6 +11,7 @@ from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept
 from flashq.engine.telling import tell
+from flashq.engine.waits import COMPLETED, Outcome, tell_waits_of_run
 from flashq.engine.watching import settle
 from flashq.errors import FlashqError, JobNotFound, LeaseLost
 
@@ -176,6 +177,8 @@ def _finish_run(engine: Engine, pieces: list[tuple[Page, int, int, Lease]], firs
     totals.latency_count += n
     if not queue.touched:
         engine.touch(queue)
+    if queue.watched:
+        tell_waits_of_run(engine, queue, range(first_id, first_id + n * STEP, STEP), Outcome(COMPLETED))
     if engine.replaying:
         return
     if queue.heard:

@@ -6,6 +6,7 @@ from itertools import islice
 from flashq.engine import events
 from flashq.engine.endings import leave
 from flashq.engine.engine import Engine
+from flashq.engine.history import note
 from flashq.engine.jobs import Job, State
 from flashq.engine.pages import Page
 from flashq.engine.pull import serve
@@ -58,6 +59,7 @@ def revive(engine: Engine, page: Page, i: int) -> None:
     job.error = None
     job.run_at = engine.now_ms
     requeue(engine, job)
+    note(job, "revived", engine.now_ms)
     if engine.heard:
         tell(engine, "retrying", job.queue.name, job.id)
 

@@ -3,12 +3,14 @@
 from flashq.engine import events, names, uniqueness
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
+from flashq.engine.history import note
 from flashq.engine.jobs import NO_OPTIONS, Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.links import DEAD, DONE, GONE, ended
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept, Queue
 from flashq.engine.telling import tell
+from flashq.engine.waits import COMPLETED, FAILED, REMOVED, Outcome, tell_waits, tell_waits_of_run
 
 _QUEUED = (State.WAITING, State.DELAYED)
 
@@ -118,13 +120,19 @@ def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
             ended(engine, job, GONE)
     slot = page.slot
     seq = page.base + i
+    if page.queue.watched:
+        tell_waits(engine, page.queue, seq << 10 | slot.no, Outcome(REMOVED))
     (slot.bad if bad else slot.gone).add(seq, seq + 1)
     page.clear(i, i + 1)
 
 
 def forget_run(engine: Engine, page: Page, start: int, stop: int) -> None:
     """As `forget` with `bad`, for plain jobs in neighbouring places that left their state."""
-    page.slot.bad.add(page.base + start, page.base + stop)
+    slot, queue = page.slot, page.queue
+    if queue.watched:
+        ids = range((page.base + start) << 10 | slot.no, (page.base + stop) << 10 | slot.no, 1024)
+        tell_waits_of_run(engine, queue, ids, Outcome(REMOVED))
+    slot.bad.add(page.base + start, page.base + stop)
     page.clear(start, stop)
 
 
@@ -161,6 +169,8 @@ def complete(
         tell(engine, "completed", queue.name, (page.base + i) << 10 | page.slot.no, data=result, codec=codec)
     queue.completed_total += 1
     totals.completed += 1
+    if queue.watched:
+        tell_waits(engine, queue, page.base + i << 10 | page.slot.no, Outcome(COMPLETED, result, codec))
     created_at = job.created_at if record else page.created_at(i)
     totals.latency_ms += engine.now_ms - created_at
     totals.latency_count += 1
@@ -266,7 +276,10 @@ def die(engine: Engine, page: Page, i: int, error: str) -> None:
     totals.failed += 1
     job.error = error
     tell(engine, "failed", queue.name, job.id, error=error or None)
+    note(job, "failed", engine.now_ms, attempt=job.attempts, text=error)
     disarm(engine, job)
+    if queue.watched:
+        tell_waits(engine, queue, job.id, Outcome(FAILED, error=error))
     if job.options.remove_on_fail:
         forget(engine, page, i, bad=True)
         return

@@ -32,6 +32,7 @@ from flashq.protocol.slots import SLOTS, slot_of_queue
 if TYPE_CHECKING:
     from flashq.engine.drafts import Draft
     from flashq.engine.parts import Part
+    from flashq.engine.waits import JobWait, Outcome
 
 
 class Totals:
@@ -86,6 +87,10 @@ class Engine:
         """Leases that end with their connection, by its id."""
         self.waits_of: dict[int, dict[Waiter, None]] = {}
         """Waiting pulls, by connection."""
+        self.job_waits: dict[int, dict[JobWait, None]] = {}
+        """Clients that wait for the end of a job, by connection."""
+        self.ended_waits: list[tuple[JobWait, Outcome]] = []
+        """Of those, the ones to be answered at the end of this tick."""
         self.answers = Answers()
         self.outbox = Outbox()
         self.names = Names()

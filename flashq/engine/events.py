@@ -183,6 +183,64 @@ class Told(Event, tag=15, frozen=True, gc=False):
     through: int
 
 
+class Cancelled(Event, tag=20, frozen=True, gc=False):
+    """A client called the job off: it ceased to exist."""
+
+    id: int
+
+
+class Progressed(Event, tag=21, frozen=True, gc=False):
+    """Its worker said how far it is; the lease was extended from now on by its duration."""
+
+    id: int
+    progress: int
+    message: str | None
+
+
+class Prioritised(Event, tag=22, frozen=True, gc=False):
+    """The job has another priority."""
+
+    id: int
+    priority: int
+
+
+class MovedToDelayed(Event, tag=23, frozen=True, gc=False):
+    """An active job waits for `run_at`, no attempt counted."""
+
+    id: int
+    run_at: int
+
+
+class Promoted(Event, tag=24, frozen=True, gc=False):
+    """A delayed job became ready at once."""
+
+    id: int
+
+
+class Updated(Event, tag=25, frozen=True, gc=False):
+    """The job has another payload."""
+
+    id: int
+    codec: int
+    data: bytes
+
+
+class JobDiscarded(Event, tag=26, frozen=True, gc=False):
+    """A client made the job a dead letter, or had it forgotten (`remove_on_fail`). No attempt counted."""
+
+    id: int
+    error: str
+
+
+class Logged(Event, tag=27, frozen=True, gc=False):
+    """A line about a job; its `dropped` oldest lines were dropped for it."""
+
+    id: int
+    level: str
+    message: str
+    dropped: int
+
+
 class LimitSet(Event, tag=60, frozen=True, gc=False):
     """A limit of a queue (limits.py has the kinds); None: it ended."""
 
@@ -363,6 +421,7 @@ class Discarded(Event, tag=106, frozen=True, gc=False):
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
+    | Cancelled | Progressed | Prioritised | MovedToDelayed | Promoted | Updated | JobDiscarded | Logged
     | LimitSet
     | Drained | Obliterated | DeadPurged | Removed | Revived
     | NamesBound | NamesFreed | PageOpened | IdsUnused

@@ -83,6 +83,10 @@ class Job(Struct, gc=False, eq=False):
     died_at: int = 0
     failures: list[tuple[int, str]] | None = None
     """(time, text) of each failed attempt."""
+    steps: list[tuple[str, int, int, int, str | None]] | None = None
+    """What happened to it since it was pushed, the latest: (event, time, attempt, lease, text), as in history.py."""
+    logs: list[tuple[int, str, str]] | None = None
+    """Lines about it, the latest: (time, message, level), as in logs.py."""
     bound: bool = False
     """Stands in a line of its group or key while it is ready, not in a lane: lines.py."""
     place: int = 0

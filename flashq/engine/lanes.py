@@ -1,17 +1,17 @@
 """Lanes: the line of one priority within a queue. Sequence numbers only, 8 bytes a job.
 
 Order within a lane: what was put in front (LIFO) first, latest first; then by the moment a job became ready.
-New jobs and returning ones are appended as they become ready. Jobs whose delay ended come through `due`, in the
-order of their moments; the head of the line is the earlier of both, so that a hundred thousand jobs that fall due
-at once may be moved over in slices without anything being overtaken.
+New jobs and returning ones are appended as they become ready. Jobs whose delay ended, and those that come from another
+priority, come through `due`, a heap of their moments; the head of the line is the earlier of both, so that a hundred
+thousand jobs that fall due at once may be moved over in slices without anything being overtaken.
 
 A job that leaves from the middle (cancel, change of priority) is only noted in `dead` and skipped when it
-surfaces; the lane is rebuilt when more than half of it is dead.
+surfaces; the lane is rebuilt when more than half of it is dead. From the front it is taken out at once.
 """
 
 from array import array
-from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Final
 
 _COMPACT: Final = 65_536
@@ -26,8 +26,10 @@ class Lane:
         self.priority = priority
         self.fifo = array("q")
         self.head = 0
-        self.front: list[int] = []
-        self.due: deque[tuple[int, int]] = deque()
+        self.front: dict[int, None] = {}
+        """Put in front, the first of the line last. All of them are alive."""
+        self.due: list[tuple[int, int]] = []
+        """A heap of (moment, seq)."""
         self.dead: dict[int, int] = {}
         self.dead_count = 0
         self.rising = True
@@ -78,7 +80,7 @@ class Lane:
     def clear(self) -> None:
         """Nothing alive is left: forget what is dead."""
         self.fifo, self.head = array("q"), 0
-        self.front, self.due = [], deque()
+        self.front, self.due = {}, []
         self.dead, self.dead_count = {}, 0
         self.rising = True
 
@@ -95,6 +97,8 @@ class Lane:
     def pop(self, ready_at: Callable[[int], int]) -> int | None:
         """The next job; None when the lane is empty. `ready_at(seq)`: when a job of `fifo` became ready."""
         while True:
+            if self.front:
+                return self.front.popitem()[0]
             seq = self._pop_any(ready_at)
             if seq is None or not self.dead:
                 return seq
@@ -109,14 +113,12 @@ class Lane:
 
     def peek(self, ready_at: Callable[[int], int]) -> tuple[int, int]:
         """(moment it became ready, number) of the head; the lane has one. LIFO ones come before all else: 0."""
-        while self.front and (times := self.dead.get(self.front[-1])) is not None:
-            self._bury(self.front.pop(), times)
         if self.front:
-            return 0, self.front[-1]
+            return 0, next(reversed(self.front))
         if self.dead:
             self._skip_dead()
             while self.due and (times := self.dead.get(self.due[0][1])) is not None:
-                self._bury(self.due.popleft()[1], times)
+                self._bury(heappop(self.due)[1], times)
         if self.head == len(self.fifo):
             return self.due[0]
         ready = ready_at(self.fifo[self.head]), self.fifo[self.head]
@@ -131,15 +133,13 @@ class Lane:
             self.dead[seq] = times - 1
 
     def _pop_any(self, ready_at: Callable[[int], int]) -> int | None:
-        if self.front:
-            return self.front.pop()
         if self.dead and self.due:
             self._skip_dead()
         fifo, head = self.fifo, self.head
         if self.due:
             moment, seq = self.due[0]
             if head == len(fifo) or (moment, seq) < (ready_at(fifo[head]), fifo[head]):
-                self.due.popleft()
+                heappop(self.due)
                 return seq
         if head == len(fifo):
             return None
@@ -160,10 +160,21 @@ class Lane:
 
     def put_back(self, seq: int) -> None:
         """A job that was just popped was not wanted after all: it is first again."""
-        self.front.append(seq)
+        self.front[seq] = None
+
+    def put_in_front(self, seq: int) -> None:
+        """A LIFO job became ready."""
+        self.front[seq] = None
+
+    def put_at(self, moment: int, seq: int) -> None:
+        """A job that became ready at `moment` joins those of its time."""
+        heappush(self.due, (moment, seq))
 
     def remove(self, seq: int) -> None:
         """A job leaves from wherever it stands in this lane."""
+        if seq in self.front:
+            del self.front[seq]
+            return
         self.dead[seq] = self.dead.get(seq, 0) + 1
         self.dead_count += 1
         if self.dead_count > 64 and self.dead_count > len(self):
@@ -183,8 +194,7 @@ class Lane:
             return False
 
         # In the order in which they would have surfaced: of several entries of one job the earlier are the dead ones.
-        self.front = [seq for seq in reversed(self.front) if lives(seq)][::-1]
         self.fifo = array("q", filter(lives, self.fifo[self.head :]))
         self.head = 0
-        self.due = deque(pair for pair in self.due if lives(pair[1]))
+        self.due = [pair for pair in sorted(self.due) if lives(pair[1])]
         self.dead_count = sum(dead.values())

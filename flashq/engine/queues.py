@@ -92,6 +92,7 @@ class Queue:
         "waiters",
         "waiters_dead",
         "waiting",
+        "watched",
     )
 
     def __init__(self, name: str, slot: Slot) -> None:
@@ -154,6 +155,8 @@ class Queue:
         self.completed_total = 0
         self.failed_total = 0
         self.used_at = 0
+        self.watched: dict[int, dict[Any, None]] = {}
+        """Clients that wait for the end of a job, by its id (waits.py)."""
         self.touched = False
         self.row = -1
         """Its place among the gauges in shared memory; -1: none yet."""
@@ -210,6 +213,13 @@ class Queue:
         elif lane.dead or lane.head:
             lane.clear()
 
+    def _unlist(self) -> None:
+        """Priorities whose lanes were left from the middle, again and again, are not listed for ever."""
+        if len(self.priorities) > 64 and len(self.priorities) > 2 * len(self.lanes):
+            self.listed = {p for p in self.listed if p in self.lanes}
+            self.priorities = [-p for p in self.listed]
+            heapify(self.priorities)
+
     def line_up(self, job: Job, *, came_back: bool = False) -> None:
         """A record is ready: into its lane, first of it if it is LIFO and did not come back."""
         job.state = State.WAITING
@@ -221,9 +231,24 @@ class Queue:
             return
         lane = self.lane_of(job.priority)
         if job.options.lifo and not came_back:
-            lane.front.append(job.seq)
+            lane.put_in_front(job.seq)
         else:
             lane.append(job.seq)
+        self.waiting += 1
+        self.raise_top(lane)
+
+    def fall_in(self, job: Job) -> None:
+        """A record that became ready at its `run_at`, now or before: into its lane, among those of its time."""
+        job.state = State.WAITING
+        job.era = self.era
+        if job.bound:
+            self.line_up(job, came_back=job.token > 0)
+            return
+        lane = self.lane_of(job.priority)
+        if job.options.lifo and not job.token:
+            lane.put_in_front(job.seq)
+        else:
+            lane.put_at(job.run_at, job.seq)
         self.waiting += 1
         self.raise_top(lane)
 
@@ -244,13 +269,18 @@ class Queue:
                 assert self.lines is not None
                 self.lines.remove(job)
                 return
-            self.lanes[job.priority].remove(job.seq)
-            self.lower_top()
+            lane = self.lanes[job.priority]
+            lane.remove(job.seq)
+            if lane is self.top:
+                self.lower_top()
+            elif not len(lane):
+                self._empty(lane)
+                self._unlist()
         else:
             self.delayed -= 1
             self.delayed_stale += 1
             if self.delayed_stale > 64 and self.delayed_stale > self.delayed:
-                self.later = [e for e in self.later if self._is_delayed(e)]
+                self.later = [e for e in dict.fromkeys(self.later) if self._is_delayed(e)]
                 heapify(self.later)
                 self.delayed_stale = 0
 
@@ -259,7 +289,7 @@ class Queue:
         lanes = list(self.lanes.values())
         dropped: list[Any] = [self.later, lanes]
         for lane in lanes[:64]:
-            dropped += [lane.front, list(lane.due)]
+            dropped += [list(lane.front), lane.due]
         if self.lines is not None:
             dropped += self.lines.drop()
         self.lane = Lane(0)
@@ -294,19 +324,7 @@ class Queue:
             if job is None:
                 self.delayed_stale -= 1
                 continue
-            if job.bound:
-                self.delayed -= 1
-                self.line_up(job, came_back=job.attempts > 0)
-                moved += 1
-                continue
-            lane = self.lane_of(job.priority)
-            job.state = State.WAITING
-            if job.options.lifo and not job.attempts:
-                lane.front.append(job.seq)
-            else:
-                lane.due.append((job.run_at, job.seq))
             self.delayed -= 1
-            self.waiting += 1
-            self.raise_top(lane)
+            self.fall_in(job)
             moved += 1
         return moved

@@ -11,11 +11,11 @@ from msgspec import Raw
 
 from flashq.engine import (
     control,
+    control_jobs,
     crons,
     dead_letters,
     dependencies,
     drafts,
-    endings,
     kv,
     limits,
     outbox,
@@ -288,8 +288,6 @@ def _take_plain(queue: Queue, seq: int) -> None:
     lane = queue.lane
     if lane.plain_run() and lane.fifo[lane.head] == seq:
         lane.advance(1)
-    elif lane.front and lane.front[-1] == seq and not lane.dead:
-        lane.front.pop()
     else:
         lane.remove(seq)
     if not len(lane):
@@ -333,9 +331,7 @@ def _retried(engine: Engine, event: Retried) -> None:
 def _died(engine: Engine, event: Died) -> None:
     page, i = _place(engine, event.id)
     if event.cause == "crashed":
-        as_record(page, i).crashes += 1
-        leave(engine, page, i)
-        endings.die(engine, page, i, event.error)
+        retry.give_up_lost(engine, page, i, event.error)
         return
     if event.cause == "stalled":
         as_record(page, i).stalls += 1
@@ -358,6 +354,11 @@ def _expired(engine: Engine, event: Expired) -> None:
         page, i = _place(engine, job_id)
         leave(engine, page, i)
         forget(engine, page, i, bad=True)
+
+
+def _controlled(engine: Engine, event: Any) -> None:
+    page, i = _place(engine, event.id)
+    control_jobs.APPLY[type(event)](engine, page, i, event)
 
 
 def _paused(engine: Engine, event: QueuePaused) -> None:
@@ -472,4 +473,5 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     DraftEnded: drafts.ended,
     Accepted: storing.accept,
     Discarded: storing.discard,
+    **dict.fromkeys(control_jobs.APPLY, _controlled),
 }

@@ -53,7 +53,7 @@ def line_up(engine: Engine, queue: Queue, plain: Iterable[Stretch], records: Ite
             queue.raise_top(lane)
     for job in sorted(front, key=lambda job: (job.run_at, job.seq)):
         lane = queue.lane_of(job.priority)
-        lane.front.append(job.seq)
+        lane.put_in_front(job.seq)
         queue.raise_top(lane)
     n = sum(len(lane) for lane in queue.lanes.values()) + len(bound)
     for job in sorted(bound, key=lambda job: (job.run_at, job.seq)):

@@ -7,6 +7,7 @@ from flashq.engine.ack import find, holds, not_found
 from flashq.engine.dependencies import hold_again
 from flashq.engine.endings import as_record, die, leave
 from flashq.engine.engine import Engine
+from flashq.engine.history import note, note_run
 from flashq.engine.jobs import Job
 from flashq.engine.leases import Lease
 from flashq.engine.links import must_wait
@@ -14,6 +15,7 @@ from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.pull import end_wait, serve
 from flashq.engine.push import delay
 from flashq.engine.telling import tell
+from flashq.engine.waits import withdraw_waits
 from flashq.errors import JobNotFound
 
 DOUBLINGS_MAX = 10
@@ -69,6 +71,7 @@ def note_failure(engine: Engine, job: Job, attempts: int, error: str) -> None:
 def give_up(engine: Engine, page: Page, i: int, attempts: int, error: str) -> None:
     """The last attempt failed: a dead letter."""
     job = as_record(page, i)
+    note_run(job)
     leave(engine, page, i)
     note_failure(engine, job, attempts, error)
     die(engine, page, i, error)
@@ -77,8 +80,10 @@ def give_up(engine: Engine, page: Page, i: int, attempts: int, error: str) -> No
 def try_again(engine: Engine, page: Page, i: int, attempts: int, run_at: int, error: str) -> None:
     """Back to its queue, at once or at `run_at`."""
     job = as_record(page, i)
+    note_run(job)
     leave(engine, page, i)
     note_failure(engine, job, attempts, error)
+    note(job, "retrying", engine.now_ms, attempt=attempts, lease=job.token, text=error)
     engine.totals.retried += 1
     tell(engine, "retrying", job.queue.name, job.id, error=error or None)
     job.started_at = 0
@@ -150,12 +155,19 @@ def lose_worker(engine: Engine, page: Page, i: int) -> None:
     job = as_record(page, i)
     if job.crashes + 1 >= engine.limits.crash_limit > 0:
         engine.record(events.Died(job.id, job.attempts, "Worker lost", "crashed"))
-        job.crashes += 1
-        leave(engine, page, i)
-        die(engine, page, i, "Worker lost")
+        give_up_lost(engine, page, i, "Worker lost")
         return
     engine.record(events.Released([job.id], True), promise=False)
     crash_back(engine, page, i)
+
+
+def give_up_lost(engine: Engine, page: Page, i: int, error: str) -> None:
+    """It has lost too many workers: a dead letter."""
+    job = as_record(page, i)
+    job.crashes += 1
+    note_run(job)
+    leave(engine, page, i)
+    die(engine, page, i, error)
 
 
 def crash_back(engine: Engine, page: Page, i: int) -> None:
@@ -164,12 +176,14 @@ def crash_back(engine: Engine, page: Page, i: int) -> None:
     job.crashes += 1
     tell(engine, "retrying", job.queue.name, job.id, error="Worker lost")
     job.crash_token = job.token
-    hand_back(engine, page, i)
+    hand_back(engine, page, i, "crashed")
 
 
-def hand_back(engine: Engine, page: Page, i: int) -> None:
+def hand_back(engine: Engine, page: Page, i: int, why: str = "released") -> None:
     """An active job waits again, as ready as if it had become so now."""
     job = as_record(page, i)
+    note_run(job)
+    note(job, why, engine.now_ms, attempt=job.attempts + 1, lease=job.token)
     leave(engine, page, i)
     job.started_at = 0
     job.run_at = engine.now_ms
@@ -177,7 +191,8 @@ def hand_back(engine: Engine, page: Page, i: int) -> None:
 
 
 def connection_gone(engine: Engine, gid: int) -> None:
-    """A client left: its waiting pulls are withdrawn, the leases tied to it end."""
+    """A client left: its waits are withdrawn, the leases tied to it end."""
+    withdraw_waits(engine, gid)
     waits = engine.waits_of.get(gid)
     if waits:
         for waiter in list(waits):
@@ -195,14 +210,14 @@ def heartbeat(engine: Engine, job_id: int, token: int | None, gid: int) -> None:
     """The worker is alive: the soft deadline moves on. Raises JobNotFound or LeaseLost, having changed nothing."""
     page, i = find_active(engine, job_id, token)
     renew(engine, page, i)
-    lease = page.leases[i] if page.leases is not None else None
-    if gid and type(lease) is Lease and lease.gid and lease.gid != gid:
-        tie(engine, lease, gid)
+    tie_to(engine, page, i, gid)
     engine.record(events.Renewed(job_id), promise=False)
 
 
-def find_active(engine: Engine, job_id: int, token: int | None) -> tuple[Page, int]:
-    """The place of a job that this worker holds. Raises JobNotFound (`not in processing`) or LeaseLost."""
+def find_active(
+    engine: Engine, job_id: int, token: int | None, text: str = "not in processing"
+) -> tuple[Page, int]:  # fmt: skip
+    """The place of a job that this worker holds. Raises JobNotFound with this text, or LeaseLost."""
     try:
         page, i = find(engine, job_id)
         if holds(page, i, job_id, token) is not None:
@@ -211,7 +226,7 @@ def find_active(engine: Engine, job_id: int, token: int | None) -> tuple[Page, i
             shown_again(engine, as_record(page, i))
         raise not_found(job_id)
     except JobNotFound:
-        raise JobNotFound(f"Job {job_id} not in processing") from None
+        raise JobNotFound(f"Job {job_id} {text}") from None
 
 
 def shown_again(engine: Engine, job: Job) -> None:
@@ -255,6 +270,13 @@ def split(engine: Engine, page: Page, i: int, shared: Lease) -> Lease:
         engine.tied.setdefault(lease.gid, {})[lease] = None
     shared.live -= 1
     return lease
+
+
+def tie_to(engine: Engine, page: Page, i: int, gid: int) -> None:
+    """A lease that is tied to a connection, and was just renewed, is tied to the one it was renewed on (0: none)."""
+    lease = page.leases[i] if page.leases is not None else None
+    if gid and type(lease) is Lease and lease.gid and lease.gid != gid:
+        tie(engine, lease, gid)
 
 
 def tie(engine: Engine, lease: Lease, gid: int) -> None:

@@ -28,6 +28,7 @@ class Limits(Struct, frozen=True):
     max_batch: int = 1_000
     reply_bytes_max: int = 8 << 20
     name_bytes_max: int = 512
+    text_bytes_max: int = 64 << 10
     tags_max: int = 64
     depends_on_max: int = 1_000
     duration_ms_max: int = 10 * 366 * 86_400_000

@@ -33,6 +33,13 @@ def check_name(limits: Limits, name: str, value: str | None) -> None:
         raise LimitExceeded(f"`{name}` too long ({size} bytes, max {limits.name_bytes_max} bytes)")
 
 
+def check_text_size(name: str, text: str, most: int) -> None:
+    """Raise LimitExceeded for a text of more than `most` bytes."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if size > most:
+        raise LimitExceeded(f"`{name}` too long ({size} bytes, max {most} bytes)")
+
+
 UTF8_BYTES_MAX = 4
 """Of one character."""
 

@@ -81,6 +81,7 @@ _UNREADABLE: Final = (ValueError, RecursionError, OverflowError, msgspec.Msgspec
 _BY_ID: Final = frozenset((
     *("ACK", "FAIL", "GETJOB", "GETSTATE", "GETRESULT", "CANCEL", "WAITJOB", "DISCARD", "PROMOTE", "MOVETODELAYED"),
     *("PROGRESS", "GETPROGRESS", "HEARTBEAT", "PARTIAL", "LOG", "GETLOGS", "CHANGEPRIORITY", "UPDATEJOB", "UPDATE"),
+    "HISTORY",
 ))  # fmt: skip
 _BY_IDS: Final = frozenset(("ACKB", "GETJOBSBATCH"))
 _BY_NAME: Final = frozenset(("CRON", "CRONDELETE"))

@@ -32,11 +32,13 @@ def ok(codec: int, fields: Mapping[str, Any]) -> bytes:
 
 def failure(codec: int, error: FlashqError) -> bytes:
     """The reply to a request that was refused."""
-    return failure_text(codec, worded(codec, error), error.code)
+    return failure_text(codec, worded(codec, error), error.code, error.details)
 
 
-def failure_text(codec: int, text: str, code: str) -> bytes:
+def failure_text(codec: int, text: str, code: str, details: Mapping[str, Any] | None = None) -> bytes:
     whole = {"ok": False, "error": text, "code": str(code)}  # a code may be a subclass, which encoders refuse
+    if details:
+        whole.update(details)
     return encode_text(whole) + b"\n" if codec == Codec.TEXT else encode_binary(whole)
 
 
@@ -62,7 +64,7 @@ def worded(codec: int, error: FlashqError) -> str:
     return text
 
 
-_SPOKEN: Final = frozenset(("Queue", "Must", "Cron", "Invalid", "Key", "Value", "Flow", "Too", "Message"))
+_SPOKEN: Final = frozenset(("Queue", "Job", "Must", "Cron", "Invalid", "Key", "Value", "Flow", "Too", "Message"))
 """Texts that clients know as they are, with no word before them."""
 
 

@@ -19,6 +19,7 @@ from flashq.engine.pull import Delivery, Part, deliver, end_wait, serve, wait
 from flashq.engine.push import Entries, check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
+from flashq.engine.waits import give_up_waits_of, withdraw_waits
 from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, OutOfMemory, Unauthenticated, UnknownCommand
 from flashq.protocol import commands as c
 from flashq.protocol import replies
@@ -27,6 +28,7 @@ from flashq.protocol.commands_common import CommonPushBatch, decoded_push_batch,
 from flashq.protocol.dispatch import Link, Ticket
 from flashq.protocol.places import explained_in
 from flashq.protocol.slots import slot_of_queue
+from flashq.shard.control_verbs import answer_wait
 from flashq.shard.families import VERBS
 from flashq.shard.feed import Feed
 from flashq.shard.gate import Gates
@@ -382,8 +384,12 @@ class ShardDispatcher:
         wait(engine, queue, link.gid, ticket, count if batch else 0, timeout, lease_ms, tied)
 
     def answer_woken(self) -> None:
-        """Pulls that waited have jobs, or nothing after their time."""
+        """Pulls that waited have jobs, or nothing after their time; jobs that were waited for have ended."""
         engine = self.engine
+        if engine.ended_waits:
+            ended, engine.ended_waits = engine.ended_waits, []
+            for wait, outcome in ended:
+                answer_wait(wait, outcome)
         while engine.woken:
             woken, engine.woken = engine.woken, []
             for waiter, delivery in woken:
@@ -546,12 +552,14 @@ class ShardDispatcher:
         for waiter in list(self.engine.waits_of.get(gid, ())):
             end_wait(self.engine, waiter)
             self.engine.woken.append((waiter, None))
+        give_up_waits_of(self.engine, gid)
 
     def holder_gone(self, gid: int) -> None:
         """The process that held a connection died: its waits end at once, what is tied to it may be claimed again."""
         engine = self.engine
         for waiter in list(engine.waits_of.get(gid, ())):
             end_wait(engine, waiter)
+        withdraw_waits(engine, gid)
         retry.start_grace_of(engine, gid)
 
     def undelivered_body(self, body: bytes) -> None:

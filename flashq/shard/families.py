@@ -2,10 +2,20 @@
 
 from typing import Any, Final
 
-from flashq.shard import cron_verbs, event_verbs, flow_verbs, kv_verbs, limit_verbs, names_verbs, queue_verbs
+from flashq.shard import (
+    control_verbs,
+    cron_verbs,
+    event_verbs,
+    flow_verbs,
+    kv_verbs,
+    limit_verbs,
+    names_verbs,
+    queue_verbs,
+)
 from flashq.shard.verbs import Verb
 
 VERBS: Final[dict[type[Any], Verb]] = {
+    **control_verbs.VERBS,
     **event_verbs.VERBS,
     **flow_verbs.VERBS,
     **limit_verbs.VERBS,

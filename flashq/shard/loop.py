@@ -65,7 +65,7 @@ class ShardLoop:
             settle(engine)
         while engine.freed:
             serve_freed(engine)
-        if engine.woken:
+        if engine.woken or engine.ended_waits:
             self._dispatcher.answer_woken()
         if engine.events:
             events, promise, sync = engine.taken()

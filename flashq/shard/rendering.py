@@ -141,7 +141,10 @@ def view_of(seen: Seen, codec: int) -> JobView:
         view.started_at = done.started_at
         view.completed_at = done.completed_at
         view.result = raw(done.result, done.codec, codec) if done.result is not None else None
-    if type(job) is Job and job.error is not None:
+        view.error = None
+    elif seen.state is State.FAILED:
+        view.completed_at = job.died_at
+        view.result = None
         view.error = job.error
     if type(job) is Job and seen.state is State.FAILED:
         view.failed_at = job.died_at

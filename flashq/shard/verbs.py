@@ -60,6 +60,11 @@ class Request:
         """Another shard asks on behalf of a client: answer for this shard alone."""
         return self.link.local
 
+    @property
+    def over(self) -> bool:
+        """The client sends nothing more, and would not be told either: what would wait is answered at once."""
+        return bool(getattr(self.link, "_ended", False))
+
     def reply(self, fields: Fields) -> None:
         """Answer at once."""
         body = replies.ok(self.codec, fields)

@@ -10,6 +10,7 @@ the journal grows until a version that knows it comes.
 from collections.abc import Callable
 from typing import Any, Final
 
+from flashq.engine import control_jobs
 from flashq.engine import events as e
 from flashq.engine.debounce import close_window
 from flashq.engine.queues import Queue
@@ -125,7 +126,7 @@ FOLDS.update(
 )  # fmt: skip
 folded(
     e.Run, e.Acks, e.JobsPushed, e.Retried, e.Died, e.Released, e.Renewed, e.QueuePaused, e.Evicted, e.Expired,
-    e.Uncrashed, e.LimitSet,
+    e.Uncrashed, e.LimitSet, *control_jobs.APPLY,
 )  # fmt: skip
 folded(
     e.Posted,

@@ -154,7 +154,7 @@ _REST: Final = [(name, getattr(_FRESH, name)) for name in Job.__struct_fields__ 
 _NO_JOB: Final = JobOptions()
 _OPTIONS: Final = [(name, getattr(_NO_JOB, name)) for name in JobOptions.__struct_fields__]
 READ: Final[dict[str, Callable[[Any], Any]]] = {
-    "failures": lambda value: [tuple(pair) for pair in value],
+    **dict.fromkeys(("failures", "steps", "logs"), lambda value: [tuple(pair) for pair in value]),
     "link": lambda value: msgspec.convert(value, Link),
 }
 """Fields that MessagePack does not give back as what they were."""

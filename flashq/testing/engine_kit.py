@@ -25,6 +25,7 @@ from flashq.engine.queues import Queue
 from flashq.engine.replay import Replayer
 from flashq.engine.settings import Defaults, Limits
 from flashq.engine.slices import carry_on
+from flashq.engine.waits import Outcome
 from flashq.engine.watching import settle
 from flashq.errors import FlashqError
 from flashq.protocol.codec import payload_of
@@ -72,6 +73,8 @@ class EngineKit:
         self.engine = Engine(epoch=epoch, limits=self.limits)
         self.woken: list[tuple[Ticket, Given | None]] = []
         """Answers to waiting pulls that nobody has fetched yet."""
+        self.ended: list[tuple[Any, Outcome]] = []
+        """Answers to clients that wait for the end of a job, by their ticket."""
 
     def start(self) -> None:
         """Replay what the journal holds, then serve, as a shard does."""
@@ -108,6 +111,8 @@ class EngineKit:
         serve_freed(engine)
         self.woken += [(w.ticket, given(d) if d is not None else None) for w, d in engine.woken]
         engine.woken.clear()
+        self.ended += [(wait.ticket, outcome) for wait, outcome in engine.ended_waits]
+        engine.ended_waits.clear()
         if engine.events:
             events, promise, sync = engine.taken()
             self.journal.append(events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync)
@@ -337,7 +342,8 @@ def job_facts(engine: Engine, page: Page, i: int) -> dict[str, Any]:
     if isinstance(job, Job):
         state = job.state
         names = ("data", "attempts", "max_attempts", "backoff", "ttl", "timeout", "run_at", "crashes", "stalls",
-                 "token", "crash_token", "error", "failures", "priority", "created_at", "died_at")  # fmt: skip
+                 "token", "crash_token", "error", "failures", "priority", "created_at", "died_at", "codec", "progress",
+                 "progress_msg", "started_at", "last_heartbeat", "steps", "logs")  # fmt: skip
         facts.update({name: getattr(job, name) for name in names})
         facts["timer"] = job.timer is not None and not is_removed(page, i)
         facts["link"] = link_facts(job.link)

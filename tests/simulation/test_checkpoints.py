@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flashq.engine import crons, kv, names
+from flashq.engine import control_jobs, crons, kv, logs, names
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.limits import set_limit
@@ -37,6 +37,7 @@ class Life:
         self.kit = EngineKit(limits=LIMITS)
         self.kit.start()
         self.held: dict[int, int] = {}
+        self.ids: list[int] = []
         self.checkpointer = Checkpointer(folder, 0, LIMITS)
         self.folded = 0
         self.known: list[int] = []
@@ -46,11 +47,14 @@ class Life:
         r, kit = self.random, self.kit
         name = r.choice(QUEUES)
         act = r.random()
-        if act < 0.32:
+        if self.ids and r.random() < 0.2:
+            self.control(r.choice(self.ids[-60:]))
+        elif act < 0.32:
             specs, codec = self.specs(name), int(r.random() < 0.3)
             plain = not any(len(spec) > 1 for spec in specs)
             pushed = kit.push(name, *specs, codec=codec) if plain else kit.push_each(name, *specs, codec=codec).ids
             self.known += pushed
+            self.ids += pushed
         elif act < 0.34:
             self.flow(name)
         elif act < 0.52:
@@ -162,6 +166,28 @@ class Life:
                 ids = []
         for job_id in ids:
             self.held.pop(job_id, None)
+
+    def control(self, job_id: int) -> None:
+        """A command on one job, which may be in any state."""
+        r, tick = self.random, self.kit.carry_out
+        with suppress(FlashqError):
+            match r.randrange(8):
+                case 0:
+                    tick(control_jobs.cancel, job_id)
+                case 1:
+                    tick(control_jobs.discard, job_id)
+                case 2:
+                    tick(control_jobs.promote, job_id)
+                case 3:
+                    tick(control_jobs.change_priority, job_id, r.randrange(-1, 2))
+                case 4:
+                    tick(control_jobs.update, job_id, *r.choice(((b'{"new":[1]}', 0), (b"\x01", 1))))
+                case 5:
+                    tick(control_jobs.move_to_delayed, job_id, r.choice((0, 800)), None)
+                case 6:
+                    tick(control_jobs.set_progress, job_id, r.randrange(100), r.choice((None, "on")), None, 0)
+                case _:
+                    tick(logs.log, job_id, "x" * r.choice((3, 60_000)), None)
 
     def fold(self) -> None:
         r = self.random
