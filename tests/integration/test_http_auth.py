@@ -45,6 +45,13 @@ def test_whoever_shows_a_token_reaches_every_shard(cluster: Cluster, token: str)
             assert web.ok("POST", "/jobs/ack-batch", {"ids": [job["id"]]}) == 1
 
 
+def test_refused_token_is_noted_in_the_log_without_the_token(cluster: Cluster) -> None:
+    with Web(cluster, "a-secret-that-is-none-of-ours") as web:
+        assert web.ask("GET", "/queues").status == 401
+    cluster.wait_output("a token was refused")
+    assert "a-secret-that-is-none-of-ours" not in cluster.output()
+
+
 def test_browser_may_ask_first_without_a_token(cluster: Cluster) -> None:
     with Web(cluster) as web:
         asked = web.ask("OPTIONS", "/queues", origin="http://a.example", access_control_request_method="GET")

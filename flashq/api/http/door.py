@@ -68,6 +68,8 @@ class Door:
             else:
                 await self._serve(scope, receive, send, seen, path, real=real)
         except HttpFailure as failure:
+            if failure.status == 401 and seen.authorization:
+                log.warning("a token was refused", client=scope[CLIENT].address, method=scope["method"])
             status, headers, body = failure.answer(real=real)
             await respond(send, status, headers, body)
         except ClientLeft:

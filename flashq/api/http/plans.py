@@ -170,6 +170,7 @@ _plain: Final = msgspec.json.Decoder(_PlainBody).decode
 _left_id: Final = re.compile(rb'\{"ok":true,"id":([0-9]+)[,}]').match
 _SHOWN: Final = b'{"ok":true,"job":'
 _MANY: Final = b'{"ok":true,"jobs":'
+_DATA: Final = b'{"ok":true,"data":'
 _END: Final = b',"success":true}\n'
 
 
@@ -190,7 +191,8 @@ class PullPlan(Plan):
         """As `Plan.answer`: what a shard gives out is only jobs, so they are cut out unseen."""
         if reply.endswith(_END):
             if reply.startswith(_MANY):
-                return 200, b'{"ok":true,"data":%b}' % reply[len(_MANY) : -len(_END)]
+                # Cut out by a view, so that megabytes are copied once.
+                return 200, b"".join((_DATA, memoryview(reply)[len(_MANY) : -len(_END)], b"}"))
             if reply.startswith(_SHOWN) and not reply.startswith(b"null", len(_SHOWN)):
                 return 200, b'{"ok":true,"data":[%b]}' % reply[len(_SHOWN) : -len(_END)]
         return super().answer(reply, real=real)
