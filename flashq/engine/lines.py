@@ -96,6 +96,7 @@ class Lines:
         "_by_moment",
         "_by_turn",
         "_engine",
+        "_mixed",
         "_number",
         "_queue",
         "_turn",
@@ -114,6 +115,8 @@ class Lines:
         self._number = 0
         self._turn = 0
         self.lane_turn = 0
+        self._mixed = False
+        """Whether a job came that has both a group and a key, so that two lines may be served under one key."""
         self.busy: set[str] = set()
         """Groups that have an active job."""
         self.keys: dict[str, Key] = {}
@@ -124,6 +127,8 @@ class Lines:
         """A bound job is ready."""
         options = job.options
         group, key = options.group_id, options.limit_key
+        if group and key:
+            self._mixed = True
         name = ("group", group) if group else ("key", key or "")
         line = self.lines.get(name)
         if line is None:
@@ -301,6 +306,23 @@ class Lines:
                 heappop(heap)
                 self._list(line)
                 continue
+            heappop(heap)
+        return None
+
+    def only_keys(self) -> bool:
+        """Whether no line but those of keys can be served."""
+        return not self._by_moment
+
+    def next_key(self) -> Line | None:
+        """The line of a key whose turn it is. As `best`, spelled out for queues with nothing else."""
+        heap = self._by_turn
+        while heap:
+            entry = heap[0]
+            line = entry[3]
+            if line.listed == entry[2]:
+                if not self._mixed:
+                    return line  # nobody else is served under its key
+                return candidate.line if (candidate := self._first(heap)) is not None else None
             heappop(heap)
         return None
 

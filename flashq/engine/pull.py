@@ -105,8 +105,16 @@ def deliver(engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = 
 def _from_lines(giving: "_Giving", queue: Queue, lines: Lines, left: int, room: int) -> Delivery | None:
     """As `deliver`, where jobs of groups or keys are among those that are ready: one at a time, in turns."""
     while left and room > 0:
-        free, keyed = lines.best()
         lane = queue.top
+        if lane is None and lines.only_keys():
+            line = lines.next_key()
+            n, size = giving.bound(lines, line, room) if line is not None else (0, 0)
+            if not n:
+                break
+            left -= n
+            room -= size
+            continue
+        free, keyed = lines.best()
         if lane is not None:
             first = lane.peek(queue.ready_at)
             # The lane's head against the heads of groups' lines: priority, moment, push order.
@@ -160,7 +168,7 @@ class _Giving:
         self.soft_ms = soft_ms
         self.gid = gid
         self.lease: Lease | None = None
-        """Shared by the plain jobs of this pull."""
+        """Shared by the jobs of this pull, but for those whose options end it at another moment."""
         self.parts: list[Part | Job] = []
         self.lone: list[int] = []
         """Ids that are no part of a run."""
@@ -221,11 +229,26 @@ class _Giving:
         if size > room and self.count:
             queue.lane_of(job.priority).put_back(seq)
             return 0, 0
-        lend(self.engine, page, i, job, self.token, self.soft_ms, self.gid)
-        self.lone.append(job.id)
+        self._lend(page, i, job)
+        return 1, size
+
+    def _lend(self, page: Page, i: int, job: Job) -> None:
+        """A record is given: under the lease of this pull, unless its own options end it at another moment."""
+        if job.timeout or job.options.stall_timeout:
+            lend(self.engine, page, i, job, self.token, self.soft_ms, self.gid)
+        else:
+            activate(self.engine, job, self.token)
+            lease = self.shared()
+            lease.live += 1
+            seq, seqs = job.seq, lease.seqs
+            if seqs and seqs[-1].stop == seq:
+                seqs[-1] = range(seqs[-1].start, seq + 1)
+            else:
+                seqs.append(range(seq, seq + 1))
+            (page.leases or page.marks())[i] = lease
+        self.lone.append(job.seq << 10 | page.slot.no)
         self.parts.append(job)
         self.count += 1
-        return 1, size
 
     def bound(self, lines: Lines, line: Line, room: int) -> tuple[int, int]:
         """The head of a line that may be served."""
@@ -237,11 +260,8 @@ class _Giving:
             return 0, 0
         lines.take(line)
         page = self.queue.slot.pages[job.seq >> PAGE_BITS]
-        lend(self.engine, page, job.seq & (PAGE - 1), job, self.token, self.soft_ms, self.gid)
+        self._lend(page, job.seq & (PAGE - 1), job)
         lines.after(line)
-        self.lone.append(job.id)
-        self.parts.append(job)
-        self.count += 1
         return 1, size
 
     def shared(self) -> Lease:
@@ -288,19 +308,9 @@ def _fitting(payloads: list[bytes], room: int) -> tuple[int, int]:
 
 
 def lend(engine: Engine, page: Page, i: int, job: Job, token: int, soft_ms: int, gid: int) -> Lease:
-    """A record becomes active, under a lease of its own: its `timeout` is a hard deadline beside the soft one.
-
-    Its `ttl` has done its work, which is to drop what nobody came for.
-    """
+    """A record becomes active, under a lease of its own: its `timeout` is a hard deadline beside the soft one."""
+    activate(engine, job, token)
     now = engine.now_ms
-    if job.timer is not None:
-        disarm(engine, job)
-    job.state = State.ACTIVE
-    job.started_at = job.last_heartbeat = now
-    job.token = token
-    if job.bound:
-        assert job.queue.lines is not None
-        job.queue.lines.lent(job)
     soft = job.options.stall_timeout or soft_ms
     lasts = min(job.timeout, soft) if job.timeout else soft
     lease = Lease(token, job.queue, now, soft, engine.mono_ms + lasts, gid)
@@ -312,6 +322,18 @@ def lend(engine: Engine, page: Page, i: int, job: Job, token: int, soft_ms: int,
     if gid:
         engine.tied.setdefault(gid, {})[lease] = None
     return lease
+
+
+def activate(engine: Engine, job: Job, token: int) -> None:
+    """A record becomes active. Its `ttl` has done its work, which is to drop what nobody came for."""
+    if job.timer is not None:
+        disarm(engine, job)
+    job.state = State.ACTIVE
+    job.started_at = job.last_heartbeat = engine.now_ms
+    job.token = token
+    if job.bound:
+        assert job.queue.lines is not None
+        job.queue.lines.lent(job)
 
 
 # -- pulls that wait

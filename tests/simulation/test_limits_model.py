@@ -138,11 +138,11 @@ class Play:
 
     def lose_connection(self) -> None:
         engine = self.kit._begin()
-        tied = {i for lease in engine.tied.get(GID, ()) for seqs in lease.seqs for i in seqs}
+        tied = {lease.token for lease in engine.tied.get(GID, ())}
         connection_gone(engine, GID)
         self.kit.commit()
         for job in self.jobs.values():
-            if job.state == "active" and job.id >> 10 in tied:
+            if job.state == "active" and job.token in tied:
                 job.state = "ready"
 
     def pass_time(self) -> None:
