@@ -12,7 +12,7 @@ from tests.conformance.peer import MSGPACK, Peer, Reply, encoded, refused
 from tests.conformance.ways import Way
 
 SAID_OTHERWISE = {
-    "queue": "Queue name", "key": "Key ", "schedule": "cron", "state": "state",
+    "queue": "Queue name", "key": "Key ", "schedule": "cron", "children": "child",
     "jobId": "job_id", "keepCompletedAge": "keep_completed_age", "keepCompletedCount": "keep_completed_count",
 }  # fmt: skip
 """How texts that clients know name a field; an alias may be named as its twin."""
