@@ -13,6 +13,7 @@ A line is a heap, and so are the lines that may be served (`_by_moment`: heads w
 Entries that do not count any more are skipped when they surface.
 """
 
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -158,6 +159,11 @@ class Lines:
         for key in self.keys.values():
             key.aside = {}
         return dropped
+
+    def jobs(self) -> Iterator[Job]:
+        """All jobs that stand in them, in no order."""
+        for line in self.lines.values():
+            yield from (job for _, _, number, job in line.entries if job.place == number)
 
     def lent(self, job: Job) -> None:
         """A bound job is active now."""

@@ -280,7 +280,7 @@ class Queue:
             self.delayed -= 1
             self.delayed_stale += 1
             if self.delayed_stale > 64 and self.delayed_stale > self.delayed:
-                self.later = [e for e in dict.fromkeys(self.later) if self._is_delayed(e)]
+                self.later = [e for e in dict.fromkeys(self.later) if self.is_delayed(e)]
                 heapify(self.later)
                 self.delayed_stale = 0
 
@@ -308,7 +308,8 @@ class Queue:
         heappush(self.later, (job.run_at, -job.priority, job.seq))
         self.delayed += 1
 
-    def _is_delayed(self, entry: tuple[int, int, int]) -> Job | None:
+    def is_delayed(self, entry: tuple[int, int, int]) -> Job | None:
+        """The job that an entry of `later` stands for, unless it left or was moved since."""
         run_at, priority, seq = entry
         page, i = self.slot.find(seq)
         job = page.jobs[i] if page is not None else None
@@ -320,7 +321,7 @@ class Queue:
         later, moved = self.later, 0
         while later and later[0][0] <= now_ms and moved < most:
             entry = heappop(later)
-            job = self._is_delayed(entry)
+            job = self.is_delayed(entry)
             if job is None:
                 self.delayed_stale -= 1
                 continue

@@ -1,7 +1,8 @@
 """Requests on connections that a router keeps: answered from shared memory, or sent to the shard concerned.
 
 Only the head of a command is decoded; the bytes go on as they came. The shard that gets them judges them, so that an
-error reads the same on every way. What names no place (PING, AUTH, STATS, LISTQUEUES) is decided here.
+error reads the same on every way. What names no place (PING, AUTH, STATS, LISTQUEUES,
+METRICS) is decided here.
 """
 
 from collections.abc import Callable
@@ -99,6 +100,8 @@ class RoutingDispatcher:
             self._say(link, self._totals.stats(), req_id)
         elif kind is c.ListQueues:
             self._say(link, {"queues": self._totals.queues()}, req_id)
+        elif kind is c.Metrics:
+            self._say(link, {"metrics": self._totals.metrics()}, req_id)
         else:
             # Its head hid the place, or it concerns several shards: any shard forwards it, or asks the others.
             self._forwarder.send(link.gid % self._shards, link, frame, req_id, PULL_WAIT_MS)
@@ -167,4 +170,4 @@ def _timeout_of(frame: bytes, codec: Codec) -> int | None:
         return 0
 
 
-_HERE: Final = frozenset(("PING", "AUTH", "STATS", "LISTQUEUES", "SUBSCRIBE", "UNSUBSCRIBE"))
+_HERE: Final = frozenset(("PING", "AUTH", "STATS", "LISTQUEUES", "METRICS", "SUBSCRIBE", "UNSUBSCRIBE"))

@@ -9,6 +9,7 @@ from flashq.shard import (
     flow_verbs,
     kv_verbs,
     limit_verbs,
+    listing_verbs,
     names_verbs,
     queue_verbs,
 )
@@ -23,4 +24,5 @@ VERBS: Final[dict[type[Any], Verb]] = {
     **queue_verbs.VERBS,
     **kv_verbs.VERBS,
     **cron_verbs.VERBS,
+    **listing_verbs.VERBS,
 }

@@ -1,9 +1,15 @@
 """What a shard tells everybody through shared memory: its counters, and each queue's figures."""
 
+from collections import deque
+from typing import Final
+
 from flashq.engine.engine import Engine
 from flashq.engine.queues import Queue
 from flashq.transport.shard_region import NO_LIMIT, QueueGauge
 from flashq.transport.shared_memory import SharedState
+
+RATE_BEATS: Final = 5
+"""Over so many heartbeats the rate of completion is taken."""
 
 
 class Gauges:
@@ -18,6 +24,18 @@ class Gauges:
         self.forwarded_in = 0
         self.forwarded_out = 0
         self.memory_bytes = 0
+        self._rate = 0
+        self._samples: deque[tuple[int, int]] = deque(maxlen=RATE_BEATS + 1)
+        """(monotonic, jobs completed until then), once a heartbeat."""
+
+    def beat(self, engine: Engine, mono_ms: int) -> None:
+        """The heartbeat: everything as it is, and how fast jobs were completed since some beats ago."""
+        completed = engine.totals.completed
+        self._samples.append((mono_ms, completed))
+        since, before = self._samples[0]
+        if mono_ms > since:
+            self._rate = (completed - before) * 1_000_000 // (mono_ms - since)
+        self.write(engine, mono_ms)
 
     def write(self, engine: Engine, mono_ms: int) -> None:
         """Everything that changed in this tick."""
@@ -26,7 +44,7 @@ class Gauges:
         self._writer.write(
             mono_ms, t.pushed, t.completed, t.failed, t.retried, t.waiting, t.delayed, t.active, t.dead,
             t.completed_now, self.connections, self.journal_bytes, self.ticks, self.forwarded_in, self.forwarded_out,
-            self.memory_bytes, t.latency_ms, t.latency_count,
+            self.memory_bytes, t.latency_ms, t.latency_count, self._rate,
         )  # fmt: skip
         if engine.touched:
             for queue in engine.touched:

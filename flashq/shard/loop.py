@@ -127,7 +127,7 @@ class ShardLoop:
 
     def beat(self) -> None:
         """The heartbeat, once a second."""
-        self._gauges.write(self.engine, self._clock.mono_ms())
+        self._gauges.beat(self.engine, self._clock.mono_ms())
         self._beat = self._loop.call_later(HEARTBEAT_S, self.beat)
 
     def stop(self) -> None:

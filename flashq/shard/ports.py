@@ -57,6 +57,8 @@ class Totals(Protocol):
 
     def queues(self) -> list[dict[str, Any]]: ...
 
+    def metrics(self) -> dict[str, Any]: ...
+
 
 class Rhythm(Protocol):
     """The ticks of a gateway."""

@@ -90,6 +90,11 @@ def _job_counts(here: "ShardDispatcher", request: Request) -> Fields:
     return {**found, "counts": found}
 
 
+def _metrics(here: "ShardDispatcher", request: Request) -> Fields:
+    here.publish()
+    return {"metrics": here.totals.metrics()}
+
+
 VERBS: Final[dict[type[Any], Verb]] = {
     c.DeadLetters: Verb(_dead_letters, by_queue),
     c.RetryDeadLetters: Verb(_retry_dead_letters, by_queue, keyed=True),
@@ -99,4 +104,5 @@ VERBS: Final[dict[type[Any], Verb]] = {
     c.Clean: Verb(_clean, by_queue, keyed=True),
     c.IsPaused: Verb(_is_paused, by_queue),
     c.GetJobCounts: Verb(_job_counts, by_queue),
+    c.Metrics: Verb(_metrics),
 }

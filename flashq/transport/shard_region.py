@@ -56,6 +56,8 @@ class ShardCounters(NamedTuple):
     memory_bytes: int
     latency_sum_ms: int
     latency_count: int
+    completed_per_1000_s: int
+    """How fast jobs are completed: over the last seconds, as many a thousand seconds."""
 
 
 COUNTERS: Final = ShardCounters._fields

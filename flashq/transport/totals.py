@@ -7,7 +7,7 @@ from flashq.transport.shared_memory import SharedState
 
 
 class SharedTotals:
-    """STATS and LISTQUEUES."""
+    """STATS, LISTQUEUES and METRICS."""
 
     def __init__(self, state: SharedState, shards: int) -> None:
         self._state = state
@@ -41,6 +41,23 @@ class SharedTotals:
              "concurrency_limit": _limit(q.concurrency_limit)}
             for q in self._state.queues()
         ]  # fmt: skip
+
+    def metrics(self) -> dict[str, Any]:
+        """What METRICS tells: totals since the first start, and how fast jobs are completed just now."""
+        views = [view.counters for shard in range(self._shards) if (view := self._state.shard(shard)) is not None]
+        latency_count = sum(n.latency_count for n in views)
+        return {
+            "total_pushed": sum(n.pushed for n in views),
+            "total_completed": sum(n.completed for n in views),
+            "total_failed": sum(n.failed for n in views),
+            "jobs_per_second": sum(n.completed_per_1000_s for n in views) / 1000,
+            "avg_latency_ms": sum(n.latency_sum_ms for n in views) / latency_count if latency_count else 0.0,
+            "queues": [
+                {"name": q.name, "pending": q.waiting + q.delayed, "processing": q.active, "dlq": q.dead,
+                 "rate_limit": _limit(q.rate_limit)}
+                for q in self._state.queues()
+            ],
+        }  # fmt: skip
 
 
 def _limit(value: int) -> int | None:
