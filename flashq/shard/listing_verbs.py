@@ -14,10 +14,10 @@ from flashq.engine import queries
 from flashq.engine.listing import newest, newest_of_all, state_filter, total
 from flashq.errors import FlashqError, InvalidArgument, LimitExceeded
 from flashq.protocol import commands as c
-from flashq.protocol.slots import ID_MAX, slot_of_queue
+from flashq.protocol.slots import ID_MAX
 from flashq.shard import internal
 from flashq.shard.items import Items
-from flashq.shard.verbs import Fields, Later, Request, Verb
+from flashq.shard.verbs import Fields, Later, Request, Verb, by_queue
 
 if TYPE_CHECKING:
     from flashq.shard.dispatcher import ShardDispatcher
@@ -40,7 +40,7 @@ def _get_jobs(here: "ShardDispatcher", request: Request) -> Fields | None:
             )
         _Newest(here, request, command.state, offset, limit).ask()
         return None
-    owner = here.owner_of(slot_of_queue(command.queue))
+    owner = here.owner_of(by_queue(command))
     if owner != here.shard:
         here.elsewhere.forward(owner, request.link, request.frame, command)
         return None
@@ -57,7 +57,7 @@ def _get_jobs_batch(here: "ShardDispatcher", request: Request) -> Fields | None:
     ids = request.command.ids
     most = here.engine.limits.max_batch
     if len(ids) > most:
-        raise LimitExceeded(f"Too many ids ({len(ids)}, max {most})")
+        raise LimitExceeded(f"Batch too large ({len(ids)} ids, max {most})")
     for k, job_id in enumerate(ids):
         if job_id > ID_MAX:
             raise InvalidArgument(f"invalid value: `ids[{k}]` is {job_id}, ids are below 2^53")

@@ -198,7 +198,7 @@ def test_attaching_to_another_version_says_which(run_folder: Path, state: Shared
     with (run_folder / "state").open("r+b") as file:
         file.seek(8)
         file.write((99).to_bytes(4, "little"))
-    with pytest.raises(ConfigError, match="layout version 99, this flashq reads 1"):
+    with pytest.raises(ConfigError, match=f"layout version 99, this flashq reads {layout.VERSION}"):
         SharedState.attach(run_folder)
 
 

@@ -86,7 +86,7 @@ def test_jobs_by_ids_in_the_order_asked_from_both_shards(place: Place, wire: Wir
         (two, other, "completed"), (one, queue, "waiting")] * 2  # fmt: skip
     assert [job["id"] for job in wire.ok("GETJOBSBATCH", ids=[one, one])["jobs"]] == [one, one]
     assert wire.ok("GETJOBSBATCH", ids=[])["jobs"] == []
-    assert wire.refused("GETJOBSBATCH", ids=[one] * 1001)["error"] == "Too many ids (1001, max 1000)"
+    assert wire.refused("GETJOBSBATCH", ids=[one] * 1001)["error"] == "Batch too large (1001 ids, max 1000)"
     assert "ids[1]" in wire.refused("GETJOBSBATCH", ids=[one, 2**60])["error"]
 
 
@@ -117,10 +117,8 @@ def test_metrics_tell_totals_rates_and_queues(place: Place, wire: Wire) -> None:
     assert after["avg_latency_ms"] >= 0
     mine = next(q for q in after["queues"] if q["name"] == queue)
     assert mine == {"name": queue, "pending": 2, "processing": 1, "dlq": 1, "rate_limit": 7}
-    rate = until(lambda: wire.ok("METRICS"), lambda r: r["metrics"]["jobs_per_second"] > 0)["metrics"][
-        "jobs_per_second"
-    ]
-    assert 1 < rate < 1_000_000
+    last = until(lambda: wire.ok("METRICS"), lambda reply: reply["metrics"]["jobs_per_second"] > 0)
+    assert 1 < last["metrics"]["jobs_per_second"] < 1_000_000
 
 
 def test_queue_is_listed_as_long_as_it_has_any_job_or_setting(place: Place, wire: Wire) -> None:

@@ -66,7 +66,7 @@ def test_purged_dead_letters_are_unknown(place: Place, wire: Wire) -> None:
     ids = [kill(wire, queue, n) for n in range(2)]
     assert [wire.ok("PURGEDLQ", queue=queue)["count"] for _ in range(2)] == [2, 0]
     assert {wire.ok("GETSTATE", id=i)["state"] for i in ids} == {"unknown"}
-    assert wire.ok("PURGEDLQ", queue="not a name!")["count"] == 0
+    assert "must contain only" in wire.refused("PURGEDLQ", queue="not a name!")["error"]
 
 
 def test_counts_of_each_state(place: Place, wire: Wire) -> None:
@@ -104,7 +104,6 @@ def test_drain_and_obliterate_remove_what_their_words_say(place: Place, wire: Wi
     assert wire.refused("ACK", id=ids[1])["error"] == f"Job {ids[1]} not found"
     assert wire.ok("GETJOBCOUNTS", queue=queue)["counts"] == {
         "waiting": 0, "active": 0, "delayed": 0, "completed": 1, "failed": 0}  # fmt: skip
-    assert wire.ok("DRAIN", queue="not a name!")["count"] == 0
 
 
 def test_clean_takes_state_in_any_case_and_refuses_others(place: Place, wire: Wire) -> None:
