@@ -1,5 +1,7 @@
 """How a job ends: completed and kept, completed and forgotten, dead letter, dropped; and what is kept how long."""
 
+from itertools import islice
+
 from flashq.engine import events, names, uniqueness
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
@@ -186,11 +188,13 @@ def complete(
     done = Done(engine.now_ms, started_at, token, result, codec)
     page.marks()[i] = done
     size = len(job.data if record else job) + (len(result) if result else 0)
-    keep(engine, Kept(page, i, i + 1, done, size))
+    kept = Kept(page, i, i + 1, done, size)
+    keep(engine, kept)
+    if record and job.options.keep_completed_age:
+        await_age(engine, kept)
     if engine.replaying:
         return []
-    options = job.options if record else NO_OPTIONS
-    return evict_beyond(engine, queue, options.keep_completed_count, options.keep_completed_age)
+    return evict_beyond(engine, queue, job.options.keep_completed_count if record else None)
 
 
 def keep(engine: Engine, kept: Kept) -> None:
@@ -203,13 +207,14 @@ def keep(engine: Engine, kept: Kept) -> None:
     engine.totals.completed_now += n
 
 
-def evict_beyond(
-    engine: Engine, queue: Queue, count: int | None = None, age_ms: int | None = None
-) -> list[tuple[int, int]]:
-    """Forget what is kept beyond the bounds, oldest first; runs of (first id, count), for the caller's event."""
+def evict_beyond(engine: Engine, queue: Queue, count: int | None = None) -> list[tuple[int, int]]:
+    """Forget what is kept beyond the bounds, oldest first; runs of (first id, count), for the caller's event.
+
+    `count`: how many may be kept now, if the job that has just completed asked for that.
+    """
     limits = engine.limits
     most = limits.keep_completed_count if count is None else count
-    before = engine.now_ms - (age_ms or limits.keep_completed_age_ms)
+    before = too_old(engine)
     kept = queue.kept
     runs: list[tuple[int, int]] = []
     while kept:
@@ -217,7 +222,7 @@ def evict_beyond(
         over = queue.completed - most
         if over <= 0 and queue.completed_bytes > limits.keep_completed_bytes:
             over = 1
-        if first.done.completed_at < before:
+        if first.done.completed_at < before and not own_age(first):
             over = max(over, first.stop - first.start)
         if over <= 0:
             break
@@ -247,6 +252,7 @@ def evict(engine: Engine, queue: Queue, n: int) -> tuple[int, int]:
     if page.records:
         for job in page.jobs[start : start + n]:
             if type(job) is Job:
+                disarm(engine, job)
                 names.let_go(engine, job)
     page.clear(start, start + n)
     return (page.base + start) << 10 | page.slot.no, n
@@ -263,6 +269,71 @@ def evict_run(engine: Engine, first_id: int, count: int) -> None:
         evict(engine, page.queue, n)
         count -= n
         first_id += n * 1024
+
+
+# -- completed jobs that go by their age
+
+
+def own_age(kept: Kept) -> int:
+    """How long the job itself asked to be kept, in milliseconds; 0: it did not. Such a job is a stretch alone."""
+    job = kept.page.jobs[kept.start]
+    return (job.options.keep_completed_age or 0) if type(job) is Job else 0
+
+
+def await_age(engine: Engine, kept: Kept) -> None:
+    """A completed job with an age of its own is to be forgotten then, however old those around it are."""
+    job = kept.page.jobs[kept.start]
+    disarm(engine, job)
+    job.timer = engine.at_wall(kept.done.completed_at + own_age(kept), _of_age, job)
+
+
+def _of_age(engine: Engine, job: Job) -> None:
+    job.timer = None
+    if not engine.replaying:
+        engine.record(events.Outlived([(job.id, 1)]), promise=False)
+        outlived(engine, job.id, 1)
+
+
+def too_old(engine: Engine) -> int:
+    """Jobs that were done before this moment are not to be kept."""
+    age_ms = engine.limits.keep_completed_age_ms
+    return engine.now_ms - age_ms if age_ms else 0
+
+
+def evict_old(engine: Engine, queue: Queue, most: int) -> int:
+    """Forget up to `most` completed jobs that have been kept for long enough; how many there were."""
+    before = too_old(engine)
+    runs: list[tuple[int, int]] = []
+    left = most
+    for kept in list(islice(queue.kept, most)):
+        if kept.done.completed_at >= before or not left:
+            break
+        if not own_age(kept):
+            n = min(kept.stop - kept.start, left)
+            runs.append((kept.page.slot.id_of(kept.page.base + kept.start), n))
+            left -= n
+    if runs:
+        engine.record(events.Outlived(runs), promise=False)
+        for first_id, n in runs:
+            outlived(engine, first_id, n)
+        engine.touch(queue)
+    return most - left
+
+
+def outlived(engine: Engine, first_id: int, n: int) -> None:
+    """These jobs of one stretch, from its first on, are not kept any longer, wherever among the others they stand."""
+    seq = first_id >> 10
+    page = engine.slots[first_id & 1023].pages[seq >> PAGE_BITS]
+    queue, start = page.queue, seq & (PAGE - 1)
+    if queue.kept[0].page is page and queue.kept[0].start == start:
+        evict(engine, queue, n)
+        engine.touch(queue)
+        return
+    kept = next(k for k in queue.kept if k.page is page and k.start == start)
+    queue.kept.remove(kept)
+    queue.kept.appendleft(kept)
+    evict(engine, queue, n)
+    engine.touch(queue)
 
 
 # -- dead letters

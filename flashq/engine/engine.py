@@ -73,6 +73,8 @@ class Engine:
         self.sync = False
         self.woken: list[tuple[Waiter, Any]] = []
         self.touched: list[Queue] = []
+        self.forgotten: list[str] = []
+        """Queues that nothing is known of any more, whose gauges are to be closed."""
         self.freed: dict[Queue, None] = {}
         """Queues that may give out more now, because a limit is not reached any more: served when the tick ends."""
         self.lease_lines: DeadlineLines[Lease] = DeadlineLines()

@@ -281,6 +281,18 @@ class Revived(Event, tag=44, frozen=True):
     ids: list[int]
 
 
+class Outlived(Event, tag=45, frozen=True):
+    """Completed jobs were kept for long enough, wherever they stand among the others: (first id, count)."""
+
+    runs: list[tuple[int, int]]
+
+
+class QueueForgotten(Event, tag=46, frozen=True, gc=False):
+    """The queue had no job and no setting for so long that nothing is known of it any more."""
+
+    queue: str
+
+
 class NamesBound(Event, tag=80, frozen=True):
     """Custom ids became these jobs' (names.py)."""
 
@@ -423,7 +435,7 @@ type_of_event = (
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
     | Cancelled | Progressed | Prioritised | MovedToDelayed | Promoted | Updated | JobDiscarded | Logged
     | LimitSet
-    | Drained | Obliterated | DeadPurged | Removed | Revived
+    | Drained | Obliterated | DeadPurged | Removed | Revived | Outlived | QueueForgotten
     | NamesBound | NamesFreed | PageOpened | IdsUnused
     | KvStored | KvRemoved | KvExpirySet | CronSet | CronRan | CronRemoved | CronAimed
     | Watched | Fates | Stored | DraftBegun | DraftEnded | Accepted | Discarded

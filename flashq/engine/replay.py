@@ -16,6 +16,8 @@ from flashq.engine import (
     dead_letters,
     dependencies,
     drafts,
+    endings,
+    housekeeping,
     kv,
     limits,
     outbox,
@@ -55,9 +57,11 @@ from flashq.engine.events import (
     NamesBound,
     NamesFreed,
     Obliterated,
+    Outlived,
     PageOpened,
     PagesReserved,
     Posted,
+    QueueForgotten,
     QueuePaused,
     Released,
     Removed,
@@ -430,6 +434,15 @@ def _stored(engine: Engine, event: Stored) -> None:
     storing.put_part(engine, event.root, event.slot, jobs)
 
 
+def _outlived(engine: Engine, event: Outlived) -> None:
+    for first_id, count in event.runs:
+        endings.outlived(engine, first_id, count)
+
+
+def _queue_forgotten(engine: Engine, event: QueueForgotten) -> None:
+    housekeeping.forget_queue(engine, engine.queue(event.queue))
+
+
 APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Run: _pushed,
     JobsPushed: _jobs_pushed,
@@ -473,5 +486,7 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     DraftEnded: drafts.ended,
     Accepted: storing.accept,
     Discarded: storing.discard,
+    Outlived: _outlived,
+    QueueForgotten: _queue_forgotten,
     **dict.fromkeys(control_jobs.APPLY, _controlled),
 }

@@ -36,6 +36,7 @@ class Limits(Struct, frozen=True):
     idempotency_keys_max: int = 1_000_000
     idempotency_bytes_max: int = 256 << 20
     queues_max: int = 1_000_000
+    queue_forget_ms: int = 3_600_000
     memory_bytes_max: int = 0
     """Pushes are refused past 90 % of this; 0: no bound."""
     backoff_jitter: float = 0.0

@@ -35,6 +35,10 @@ class Gauges:
         since, before = self._samples[0]
         if mono_ms > since:
             self._rate = (completed - before) * 1_000_000 // (mono_ms - since)
+        for name in engine.forgotten:
+            if name not in engine.queues and name in self._queues:
+                self._queues.pop(name).close()
+        engine.forgotten.clear()
         self.write(engine, mono_ms)
 
     def write(self, engine: Engine, mono_ms: int) -> None:

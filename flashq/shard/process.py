@@ -14,6 +14,7 @@ from flashq.config import Settings
 from flashq.engine import crons
 from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
+from flashq.engine.housekeeping import start_housekeeping
 from flashq.engine.pages import PAGE_BITS
 from flashq.engine.replay import Replayer
 from flashq.engine.retry import connection_gone, start_grace, still_there
@@ -116,6 +117,7 @@ def limits_of(settings: Settings) -> Limits:
         depends_on_max=settings.depends_on_max, duration_ms_max=settings.duration_ms_max,
         idempotency_window_ms=settings.idempotency_window_ms, idempotency_keys_max=settings.idempotency_keys_max,
         idempotency_bytes_max=settings.idempotency_bytes_max, queues_max=settings.queues_max,
+        queue_forget_ms=settings.queue_forget_ms,
         memory_bytes_max=settings.max_memory // settings.shards, backoff_jitter=settings.backoff_jitter,
     )  # fmt: skip
 
@@ -202,6 +204,7 @@ class Shard:
         start_grace(engine)
         crons.start(engine)
         abandon(engine)
+        start_housekeeping(engine)
 
     async def start(self) -> None:
         """Returns when the shard serves."""

@@ -117,6 +117,13 @@ def _discarded(engine: ThinEngine, changes: Changes, event: e.Discarded) -> None
     APPLY[e.Discarded](engine, event)
 
 
+def _forgotten(engine: ThinEngine, changes: Changes, event: e.QueueForgotten) -> None:
+    changes.queues.add(engine.queue(event.queue))
+    APPLY[e.QueueForgotten](engine, event)
+
+
+FOLDS[e.QueueForgotten] = _forgotten
+folded(e.Outlived)
 FOLDS.update(
     {
         e.Leases: _leased, e.Answered: _answered, e.DefaultsSet: _defaults_set, e.PagesReserved: _reserved,
