@@ -40,9 +40,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address() -> Iterator[Address]:
-    """The server that is asked."""
+    """The server that is asked; one of our own lives for one file, as a shard lists its first thousand queues only."""
     if ADDR:
         host, _, port = ADDR.rpartition(":")
         yield Address(host or "127.0.0.1", int(port), SHARDS)

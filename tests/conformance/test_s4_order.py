@@ -49,7 +49,7 @@ def test_delayed_job_hides_nothing(c: Peer, q: str) -> None:
 
 def test_delayed_job_counts_from_the_moment_it_is_due(c: Peer, q: str) -> None:
     """It goes behind those of its priority that were ready before, and before those that come after."""
-    c.push(q, "delayed", delay=30)
+    c.push(q, "delayed", delay=700)
     c.push(q, "before")
     c.push(q, "marker", priority=-1)
     assert c.pull(q)["data"] == "before"
