@@ -1,7 +1,8 @@
 """Where a server is: "flashq://host:port", "host", "/run/flashq.sock"."""
 
+import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -29,8 +30,15 @@ class Address:
         return f"flashq://{host}:{self.port}"
 
 
-def parse_address(text: str) -> Address:
-    """Read an address. Raises ConfigError; a token in it does not show in the error."""
+def parse_address(text: str | None) -> Address:
+    """Read an address; without one, what `FLASHQ_ADDRESS` says, with `FLASHQ_TOKEN`, else the default.
+
+    The environment's token goes to no address but the environment's. Raises ConfigError; a token in an address does
+    not show in the error.
+    """
+    if text is None:
+        found = parse_address(os.environ.get("FLASHQ_ADDRESS") or DEFAULT)
+        return found if found.token else replace(found, token=os.environ.get("FLASHQ_TOKEN") or None)
     if text.startswith("unix:"):
         return _unix(re.sub(r"^unix:(//)?", "", text), text)
     if "://" not in text and "/" in text:

@@ -1,4 +1,7 @@
-"""The asyncio client: every command a method. How requests travel is in `session.py`."""
+"""The asyncio client: every command a method. How requests travel is in `session.py`.
+
+The frequent commands are here; the others are in the classes that `Client` is made of, a family each.
+"""
 
 from collections.abc import Sequence
 from types import TracebackType
@@ -7,9 +10,15 @@ from typing import Any, Final, Self, Unpack
 import msgspec
 
 from flashq.client import requests
-from flashq.client.address import DEFAULT, parse_address
+from flashq.client.address import parse_address
+from flashq.client.asking import Counted, Done
+from flashq.client.events import Events
+from flashq.client.flow_commands import FlowCommands
+from flashq.client.job_commands import JobCommands, identified
+from flashq.client.kv_commands import KvCommands
 from flashq.client.objects import BatchAck, BatchPush, Job, PushOptions, QueueInfo, Stats
 from flashq.client.queue import Queue
+from flashq.client.queue_commands import QueueCommands
 from flashq.client.session import Session
 from flashq.client.wire import CodecName
 from flashq.errors import JobNotFound
@@ -18,16 +27,17 @@ PULL_WAIT_MS: Final = 60_000
 """How long a pull waits at the server if nothing else is said."""
 
 
-class Client:
+class Client(JobCommands, QueueCommands, FlowCommands, KvCommands):
     """A connection to a server, for any number of tasks of one event loop.
 
+    `address`: `flashq://HOST:PORT` or the path of a Unix socket; None is what `FLASHQ_ADDRESS` and `FLASHQ_TOKEN` say.
     `request_timeout_ms` bounds each request (a pull: beside its own waiting), reconnects included. With `resend`
     off, a request whose reply is lost raises UnknownOutcome at once and no idempotency keys are sent.
     """
 
     def __init__(
         self,
-        address: str = DEFAULT,
+        address: str | None = None,
         *,
         token: str | None = None,
         codec: CodecName = "msgpack",
@@ -69,6 +79,13 @@ class Client:
     def queue(self, name: str) -> Queue:
         """The queue of that name; asks nothing of the server."""
         return Queue(self, name)
+
+    def events(self, queue: str, kinds: Sequence[str] = ()) -> Events:
+        """What happens in a queue from now on, over a connection of its own.
+
+        `kinds`: pushed, active, completed, failed, …; all if empty. Use it as `async with`, then iterate.
+        """
+        return Events(self._session, queue, kinds)
 
     # --- jobs ---
 
@@ -124,7 +141,7 @@ class Client:
 
     async def ack(self, job: Job | int, result: object = None, *, lease: int | None = None) -> None:
         """The job is done. A pulled `job` brings its lease. Raises JobNotFound, LeaseLost."""
-        await self._session.change(requests.ack(*_identified(job, lease, result)), _Done)
+        await self._session.change(requests.ack(*identified(job, lease, result)), Done)
 
     async def ack_batch(
         self,
@@ -142,8 +159,8 @@ class Client:
 
     async def fail(self, job: Job | int, error: str | None = None, *, lease: int | None = None) -> None:
         """The attempt failed: the job is retried, or kept as a dead letter. Raises JobNotFound, LeaseLost."""
-        job_id, _, lease = _identified(job, lease, None)
-        await self._session.change(requests.fail(job_id, error, lease), _Done)
+        job_id, _, lease = identified(job, lease, None)
+        await self._session.change(requests.fail(job_id, error, lease), Done)
 
     # --- questions ---
 
@@ -175,7 +192,7 @@ class Client:
 
     async def count(self, queue: str) -> int:
         """Jobs that wait in the queue, the delayed ones among them."""
-        return (await self._session.ask({"cmd": "COUNT", "queue": queue}, _Counted)).count
+        return (await self._session.ask({"cmd": "COUNT", "queue": queue}, Counted)).count
 
     async def stats(self) -> Stats:
         """Jobs of the whole server, by state."""
@@ -189,30 +206,20 @@ class Client:
 
     async def pause(self, queue: str) -> None:
         """Deliver nothing from the queue until `resume`; pushes and running jobs go on."""
-        await self._session.ask({"cmd": "PAUSE", "queue": queue}, _Done)
+        await self._session.ask({"cmd": "PAUSE", "queue": queue}, Done)
 
     async def resume(self, queue: str) -> None:
         """Deliver again."""
-        await self._session.ask({"cmd": "RESUME", "queue": queue}, _Done)
+        await self._session.ask({"cmd": "RESUME", "queue": queue}, Done)
 
     async def ping(self) -> None:
         """Returns when the server has answered."""
-        await self._session.ask({"cmd": "PING"}, _Done)
+        await self._session.ask({"cmd": "PING"}, Done)
 
     async def auth(self, token: str) -> None:
         """Show a token, now and on later connections. Raises Unauthenticated."""
-        await self._session.ask({"cmd": "AUTH", "token": token}, _Done)
+        await self._session.ask({"cmd": "AUTH", "token": token}, Done)
         self._session.token = token
-
-
-def _identified(job: Job | int, lease: int | None, result: object) -> tuple[int, object, int | None]:
-    if isinstance(job, Job):
-        return job.id, result, job.lease if lease is None else lease
-    return job, result, lease
-
-
-class _Done(msgspec.Struct):
-    pass
 
 
 class _Pushed(msgspec.Struct):
@@ -240,10 +247,6 @@ class _State(msgspec.Struct):
 
 class _Result(msgspec.Struct):
     result: Any = None
-
-
-class _Counted(msgspec.Struct):
-    count: int
 
 
 class _Queues(msgspec.Struct):

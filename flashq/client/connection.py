@@ -20,6 +20,8 @@ from flashq.errors import FlashqError, MalformedFrame
 
 Orphaned = Callable[[bytes], None]
 """Given the body of an ok reply whose request was cancelled."""
+OnEvent = Callable[[bytes], None]
+"""Given the body of an event."""
 
 _KEEPALIVE: Final = (
     (socket.TCP_KEEPIDLE, 15),
@@ -37,8 +39,9 @@ class ConnectionLost(Exception):
 class Connection(asyncio.Protocol):
     """Built by `open_connection`."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, on_event: OnEvent | None = None) -> None:
         self.wire = wire
+        self._on_event = on_event
         self.closed = asyncio.Event()
         self._transport: asyncio.Transport | None = None
         self._ids = count(1)
@@ -85,6 +88,11 @@ class Connection(asyncio.Protocol):
             await asyncio.wait_for(self.closed.wait(), timeout_s)
         except TimeoutError:
             self.abort()
+
+    def read_on(self, reading: bool) -> None:
+        """Whether anything is read just now; what is not waits at the server, which bounds it."""
+        if self._transport is not None and self.alive:
+            (self._transport.resume_reading if reading else self._transport.pause_reading)()
 
     def abort(self) -> None:
         """Close at once; what waits gets ConnectionLost."""
@@ -155,6 +163,9 @@ class Connection(asyncio.Protocol):
 
     def _take(self, body: bytes) -> None:
         head = self.wire.decode(body, Head)
+        if head.event is not None and self._on_event is not None:
+            self._on_event(body)
+            return
         error = None if head.ok else error_of(head.code, head.error)
         reply, orphaned = self._waiting.get(head.reqId or "", (None, None))
         if reply is None or reply.cancelled():
@@ -176,18 +187,20 @@ class Connection(asyncio.Protocol):
         return str(self._fault or exc or "the server closed the connection")
 
 
-async def open_connection(address: Address, *, token: str | None, codec: CodecName, timeout_s: float) -> Connection:
+async def open_connection(
+    address: Address, *, token: str | None, codec: CodecName, timeout_s: float, on_event: OnEvent | None = None
+) -> Connection:
     """Connect, and show the token if there is one. Raises Unreachable, Unauthenticated."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout_s):
             if address.path is not None:
                 _, connection = await loop.create_unix_connection(
-                    lambda: Connection(wire_for(codec)), str(address.path)
+                    lambda: Connection(wire_for(codec), on_event), str(address.path)
                 )
             else:
                 _, connection = await loop.create_connection(
-                    lambda: Connection(wire_for(codec)), address.host, address.port
+                    lambda: Connection(wire_for(codec), on_event), address.host, address.port
                 )
     except TimeoutError:
         raise Unreachable(f"{address}: no connection within {timeout_s:g} s") from None

@@ -4,22 +4,21 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from flashq.client.objects import PushOptions
+from flashq.client.objects import FlowChild, PushOptions
 from flashq.errors import InvalidArgument
 
 Request = dict[str, object]
 
 _WIRE_NAMES: Final[Mapping[str, str]] = {
-    name: name.removesuffix("_ms") for name in PushOptions.__annotations__ if name != "idempotency_key"
+    **{name: name.removesuffix("_ms") for name in PushOptions.__annotations__ if name != "idempotency_key"},
+    "custom_id": "job_id",
 }
+_OF_CHILD: Final = ("queue", "data", "children", "ignore_failure")
 
 
 def push(queue: str, data: object, options: PushOptions) -> Request:
     """PUSH. Raises InvalidArgument for an option nobody knows."""
-    request: Request = {"cmd": "PUSH", "queue": queue, "data": data, **_options(options)}
-    if key := options.get("idempotency_key"):
-        request["idempotency_key"] = key
-    return request
+    return {"cmd": "PUSH", "queue": queue, "data": data, **_options(options), **_key(options)}
 
 
 def push_batch(queue: str, data: Sequence[object], each: Sequence[PushOptions], common: PushOptions) -> Request:
@@ -31,10 +30,19 @@ def push_batch(queue: str, data: Sequence[object], each: Sequence[PushOptions], 
         jobs = [{"data": one, **shared, **_options(own)} for one, own in zip(data, each, strict=True)]
     else:
         jobs = [{"data": one, **shared} for one in data]
-    request: Request = {"cmd": "PUSHB", "queue": queue, "jobs": jobs}
-    if key := common.get("idempotency_key"):
-        request["idempotency_key"] = key
-    return request
+    return {"cmd": "PUSHB", "queue": queue, "jobs": jobs, **_key(common)}
+
+
+def flow(queue: str, data: object, children: Sequence[FlowChild], options: PushOptions) -> Request:
+    """FLOW. Raises InvalidArgument for an option nobody knows, or a key of a child alone."""
+    nested = [_child(each) for each in children]
+    return {"cmd": "FLOW", "queue": queue, "data": data, "children": nested, **_options(options), **_key(options)}
+
+
+def cron(name: str, queue: str, data: object, schedule: Request, options: PushOptions) -> Request:
+    """CRON. `schedule`: its fields on the wire, None where the server decides."""
+    own = given_fields(**schedule)
+    return {"cmd": "CRON", "name": name, "queue": queue, "data": data, **own, **_options(options), **_key(options)}
 
 
 def pull(queue: str, count: int | None, **rest: object) -> Request:
@@ -48,7 +56,7 @@ def pull(queue: str, count: int | None, **rest: object) -> Request:
 def ack(job_id: int, result: object, lease: int | None) -> Request:
     """ACK."""
     request: Request = {"cmd": "ACK", "id": job_id}
-    return request | _given(result=result, lease=lease)
+    return request | given_fields(result=result, lease=lease)
 
 
 def ack_batch(ids: Sequence[int], results: Sequence[object] | None, leases: Sequence[int | None] | None) -> Request:
@@ -57,16 +65,34 @@ def ack_batch(ids: Sequence[int], results: Sequence[object] | None, leases: Sequ
         if values is not None and len(values) != len(ids):
             raise InvalidArgument(f"{len(values)} {name}, but {len(ids)} ids")
     request: Request = {"cmd": "ACKB", "ids": ids}
-    return request | _given(results=results, leases=leases)
+    return request | given_fields(results=results, leases=leases)
 
 
 def fail(job_id: int, error: str | None, lease: int | None) -> Request:
     """FAIL."""
     request: Request = {"cmd": "FAIL", "id": job_id}
-    return request | _given(error=error, lease=lease)
+    return request | given_fields(error=error, lease=lease)
 
 
-def _options(options: PushOptions) -> Request:
+def given(cmd: str, **fields: object) -> Request:
+    """A command with the fields that are not None."""
+    return {"cmd": cmd, **given_fields(**fields)}
+
+
+def _child(child: FlowChild) -> Request:
+    if "idempotency_key" in child:
+        raise InvalidArgument("idempotency_key: a flow is pushed as a whole, and has one for all")
+    own: Request = {name: value for name, value in child.items() if name in _OF_CHILD}
+    if "children" in child:
+        own["children"] = [_child(each) for each in child["children"]]
+    return own | _options({name: value for name, value in child.items() if name not in _OF_CHILD})
+
+
+def _key(options: PushOptions) -> Request:
+    return given_fields(idempotency_key=options.get("idempotency_key"))
+
+
+def _options(options: Mapping[str, object]) -> Request:
     wire: Request = {}
     for name, value in options.items():
         if name in _WIRE_NAMES:
@@ -77,5 +103,6 @@ def _options(options: PushOptions) -> Request:
     return wire
 
 
-def _given(**fields: object) -> Request:
+def given_fields(**fields: object) -> Request:
+    """The fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}

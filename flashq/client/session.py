@@ -18,7 +18,7 @@ import msgspec
 
 from flashq.client import requests
 from flashq.client.address import Address
-from flashq.client.connection import Connection, ConnectionLost, Orphaned, open_connection
+from flashq.client.connection import Connection, ConnectionLost, OnEvent, Orphaned, open_connection
 from flashq.client.errors import UnknownOutcome, Unreachable
 from flashq.client.objects import Job
 from flashq.client.wire import CodecName
@@ -47,7 +47,7 @@ class Session:
         self.address = address
         self.token = token
         self._codec: CodecName = codec
-        self._request_timeout_s = request_timeout_s
+        self.request_timeout_s = request_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._resend = resend
         self._name = uuid4().hex
@@ -78,6 +78,10 @@ class Session:
     async def ask(self, request: requests.Request, kind: type[T]) -> T:
         """A request that may be made any number of times."""
         return await self._travel(request, kind, wait_s=0, again=True)
+
+    async def wait(self, request: requests.Request, kind: type[T], wait_ms: int) -> T:
+        """A question whose answer may take `wait_ms` at the server."""
+        return await self._travel(request, kind, wait_s=wait_ms / 1000, again=True)
 
     async def change(self, request: requests.Request, kind: type[T]) -> T:
         """A request that must take effect once."""
@@ -132,11 +136,20 @@ class Session:
 
     async def _open(self, deadline: float) -> Connection:
         left_s = deadline - asyncio.get_running_loop().time()
-        timeout_s = max(min(left_s, self._connect_timeout_s), 0.001)
-        return await open_connection(self.address, token=self.token, codec=self._codec, timeout_s=timeout_s)
+        return await self.open_another(max(min(left_s, self._connect_timeout_s), 0.001))
+
+    async def open_another(self, timeout_s: float | None = None, on_event: OnEvent | None = None) -> Connection:
+        """A connection besides, which is its caller's. Raises Unreachable, Unauthenticated."""
+        return await open_connection(
+            self.address,
+            token=self.token,
+            codec=self._codec,
+            timeout_s=self._connect_timeout_s if timeout_s is None else timeout_s,
+            on_event=on_event,
+        )
 
     def _deadline(self, wait_s: float) -> float:
-        return asyncio.get_running_loop().time() + wait_s + self._request_timeout_s
+        return asyncio.get_running_loop().time() + wait_s + self.request_timeout_s
 
     def _orphaned(self, body: bytes) -> None:
         task = asyncio.get_running_loop().create_task(self._give_back(body))

@@ -2,24 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Self, Unpack
 
-from flashq.client.address import DEFAULT
 from flashq.client.client import Client
 from flashq.client.objects import BatchAck, BatchPush, Job, PushOptions, QueueInfo, Stats
+from flashq.client.sync_events import SyncEvents
+from flashq.client.sync_jobs import SyncJobCommands, SyncQueueCommands
+from flashq.client.sync_store import SyncFlowCommands, SyncKvCommands
 from flashq.client.wire import CodecName
 
-T = TypeVar("T")
 
-
-class SyncClient:
+class SyncClient(SyncJobCommands, SyncQueueCommands, SyncFlowCommands, SyncKvCommands):
     """Every method is `Client`'s of that name and blocks until the answer is there. Use it as a context manager."""
 
     def __init__(
         self,
-        address: str = DEFAULT,
+        address: str | None = None,
         *,
         token: str | None = None,
         codec: CodecName = "msgpack",
@@ -52,14 +52,6 @@ class SyncClient:
     ) -> None:
         self.close()
 
-    def _wait(self, asked: Coroutine[Any, Any, T]) -> T:
-        future = asyncio.run_coroutine_threadsafe(asked, self._loop)
-        try:
-            return future.result()
-        except BaseException:  # Ctrl-C while waiting: withdraw the request too
-            future.cancel()
-            raise
-
     def connect(self) -> None:
         """Connect now rather than with the first request."""
         self._wait(self._client.connect())
@@ -72,6 +64,10 @@ class SyncClient:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def events(self, queue: str, kinds: Sequence[str] = ()) -> SyncEvents:
+        """What happens in a queue from now on; use it as `with`, then iterate."""
+        return SyncEvents(self, self._client.events(queue, kinds))
 
     def push(self, queue: str, data: object, **options: Unpack[PushOptions]) -> int:
         """Add a job; its id."""

@@ -26,6 +26,8 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     ok: bool = True
     error: str | None = None
     code: str | None = None
+    event: str | None = None
+    """Its kind, in what is no reply but an event."""
 
 
 class Wire(Protocol):

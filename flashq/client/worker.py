@@ -17,7 +17,6 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from flashq.client.address import DEFAULT
 from flashq.client.client import Client
 from flashq.client.errors import UnknownOutcome
 from flashq.client.objects import Job
@@ -40,7 +39,7 @@ class Worker:
         queue: str,
         handler: Handler,
         *,
-        address: str = DEFAULT,
+        address: str | None = None,
         token: str | None = None,
         codec: CodecName = "msgpack",
         concurrency: int = 1,

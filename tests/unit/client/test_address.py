@@ -45,3 +45,15 @@ def test_token_shows_neither_in_repr_nor_in_errors() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_address("flashq://:hunter2@h:port")
     assert "hunter2" not in str(caught.value)
+
+
+def test_environment_says_where_the_server_is_and_its_token_goes_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLASHQ_ADDRESS", "h:7000")
+    monkeypatch.setenv("FLASHQ_TOKEN", "hunter2")
+    assert parse_address(None) == Address("h", 7000, token="hunter2")
+    assert parse_address("other").token is None
+    monkeypatch.setenv("FLASHQ_ADDRESS", "flashq://:own@h")
+    assert parse_address(None).token == "own"
+    monkeypatch.delenv("FLASHQ_ADDRESS")
+    monkeypatch.delenv("FLASHQ_TOKEN")
+    assert parse_address(None) == Address()
