@@ -127,7 +127,7 @@ def _on_store(engine: Engine, source: int, target: int, body: Any) -> None:
 def _store(engine: Engine, root: int, slot: int, codec: int, frame: bytes, entries: Entries | None) -> None:
     part = store(engine, root, slot, codec, frame, entries)
     if isinstance(part, tuple):
-        post(engine, slot, root & 1023, "stored", [root, slot, [], part])
+        post(engine, slot, root & 1023, "stored", [root, slot, [], list(part)])
     else:
         start(engine, part)
 
@@ -174,8 +174,8 @@ def _families(draft: Draft) -> tuple[dict[int, list[Any]], dict[int, list[Any]]]
             parents.setdefault(member.slot, {}).setdefault(ids[member.parent], []).append(job_id)
     families: dict[int, list[Any]] = {}
     for parent, its in children.items():
-        families.setdefault(parent & 1023, []).append((parent, its))
-    return {slot: list(its.items()) for slot, its in parents.items()}, families
+        families.setdefault(parent & 1023, []).append([parent, its])
+    return {slot: [list(one) for one in its.items()] for slot, its in parents.items()}, families
 
 
 def refuse(engine: Engine, draft: Draft, error: FlashqError) -> None:

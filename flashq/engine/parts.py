@@ -26,6 +26,8 @@ class Part(Struct, array_like=True, gc=False):
     """Watches that are not answered yet."""
     refusal: Refusal | None = None
     answered: bool = False
+    lenient: list[int] = []
+    """Jobs whose failure counts as completion for their parents."""
 
 
 def start(engine: Engine, part: Part) -> None:
@@ -43,8 +45,9 @@ def hear(engine: Engine, job: Job, fate: int, others: Iterable[int]) -> None:
     unmet = link.unmet
     for other in others:
         if unmet is None or other not in unmet:
-            # A child that ended so soon that its slot was told of the acceptance before this one.
-            link.left = {**(link.left or {}), other: fate}
+            if other not in (job.options.depends_on or ()):
+                # A child that ended so soon that its slot was told of the acceptance before this one.
+                link.left = {**(link.left or {}), other: fate}
             continue
         if unmet[other] == ASKED:
             part.asked -= 1
@@ -60,4 +63,5 @@ def answer(engine: Engine, part: Part) -> None:
     if part.asked or part.answered:
         return
     part.answered = True
-    post(engine, part.slot, part.root & 1023, "stored", [part.root, part.slot, part.ids, part.refusal])
+    refusal = list(part.refusal) if part.refusal is not None else None
+    post(engine, part.slot, part.root & 1023, "stored", [part.root, part.slot, part.ids, refusal])

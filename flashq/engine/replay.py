@@ -21,6 +21,7 @@ from flashq.engine import (
     kv,
     limits,
     outbox,
+    parts,
     removal,
     retry,
     storing,
@@ -431,7 +432,7 @@ def _stored(engine: Engine, event: Stored) -> None:
         put_job(engine, engine.queue(child.queue), event.codec, child, job_id, event.root)
         for (child, _), job_id in zip(children, event.ids, strict=True)
     ]
-    storing.put_part(engine, event.root, event.slot, jobs)
+    parts.answer(engine, storing.put_part(engine, event.root, event.slot, jobs))
 
 
 def _outlived(engine: Engine, event: Outlived) -> None:

@@ -124,8 +124,10 @@ def join(job: Job, child: FlowChild, root: int) -> None:
 
 def put_part(engine: Engine, root: int, slot: int, jobs: Sequence[Job]) -> Part:
     """These jobs are a part, live and in replay."""
-    asked = sum(len(job.link.unmet) for job in jobs if job.link is not None and job.link.unmet)
-    part = engine.parts[root, slot] = Part(root, slot, [job.id for job in jobs], asked)
+    links = [link_of(job) for job in jobs]
+    asked = sum(len(link.unmet) for link in links if link.unmet)
+    lenient = [job.id for job, link in zip(jobs, links, strict=True) if link.lenient]
+    part = engine.parts[root, slot] = Part(root, slot, [job.id for job in jobs], asked, lenient=lenient)
     return part
 
 
@@ -144,7 +146,7 @@ def accept(engine: Engine, event: events.Accepted) -> None:
     for job_id, children in event.families:
         _give_children(engine, job_id, children)
     for parent, children in event.parents:
-        _give_parent(engine, parent, children)
+        _give_parent(engine, part, parent, children)
     ready: dict[Queue, None] = {}
     for job in jobs:
         if _enter(engine, job):
@@ -167,13 +169,13 @@ def _give_children(engine: Engine, job_id: int, children: list[int]) -> None:
             link.left[other] = fate
 
 
-def _give_parent(engine: Engine, parent: int, children: list[int]) -> None:
+def _give_parent(engine: Engine, part: Part, parent: int, children: list[int]) -> None:
     for job_id in children:
         job = find_job(engine, job_id)
         if job is not None:
             link_of(job).parent = parent
-        elif not engine.replaying:  # its queue was obliterated meanwhile
-            engine.endings.append(Ending(parent, job_id, GONE))
+        elif not engine.replaying:  # it was cancelled, or its queue obliterated, meanwhile
+            engine.endings.append(Ending(parent, job_id, DONE if job_id in part.lenient else GONE))
 
 
 def _enter(engine: Engine, job: Job) -> bool:

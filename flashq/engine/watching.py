@@ -84,7 +84,7 @@ def watch(engine: Engine, jobs: Sequence[Job]) -> None:
 def _on_watch(engine: Engine, source: int, target: int, body: Any) -> None:
     """Watch what has not ended, and answer."""
     pairs: list[tuple[int, list[int]]] = []
-    answer: list[tuple[int, int, list[int]]] = []
+    answer: list[Any] = []
     for watcher, others in body:
         by_fate: dict[int, list[int]] = {}
         for other in others:
@@ -92,7 +92,7 @@ def _on_watch(engine: Engine, source: int, target: int, body: Any) -> None:
         live = by_fate.get(WAITING, []) + by_fate.get(DEAD, [])
         if live:
             pairs.append((watcher, live))
-        answer += [(watcher, fate, jobs) for fate, jobs in by_fate.items()]
+        answer += [[watcher, fate, jobs] for fate, jobs in by_fate.items()]
     if pairs:
         event = events.Watched(pairs)
         engine.record(event)
@@ -120,7 +120,7 @@ def settle(engine: Engine) -> None:
     while engine.endings:
         endings, engine.endings = engine.endings, []
         for (source, target), learnt in _by_slots(endings).items():
-            body = [(watcher, fate, jobs) for (watcher, fate), jobs in learnt.items()]
+            body = [[watcher, fate, jobs] for (watcher, fate), jobs in learnt.items()]
             post(engine, source, target, "fates", body)
 
 
