@@ -152,6 +152,16 @@ def _begin_sweep(engine: Engine, queue: Queue) -> None:
         carry_on(engine, _Sweeping(queue))
 
 
+def resume_sweep(engine: Engine, queue: Queue, dead: dict[int, None]) -> None:
+    """A queue was restored while there was something to clear away; `dead`: its removed dead letters. All is looked at
+    again: what was cleared is not there any more.
+    """
+    sweep = sweep_of(queue)
+    sweep.pages = sorted((no for no in queue.pages if no << PAGE_BITS < queue.era_base), reverse=True)
+    sweep.dead = [dead] if dead else []
+    wait(engine, _Sweeping(queue))
+
+
 class _Sweeping:
     """The clearing away of one queue's removed jobs."""
 

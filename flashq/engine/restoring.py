@@ -104,16 +104,28 @@ def await_moment(engine: Engine, job: Job) -> None:
     delay(engine, job)
 
 
-def come_back(engine: Engine, job: Job) -> None:
-    """A restored record, in its place: it has its keys again, and counts where it did."""
-    queue = job.queue
-    if job.options.unique_key is not None and job.state is not State.COMPLETED:
-        queue.unique[job.options.unique_key] = job.seq
-    if job.bound:
+def come_back(engine: Engine, job: Job, *, removed: bool) -> None:
+    """A restored record, in its place: it has its keys again, and counts where it did.
+
+    `removed`: it is only still to be cleared away.
+    """
+    queue, key = job.queue, job.options.unique_key
+    if key is not None and job.state is not State.COMPLETED and not (removed and _later(queue, key, job)):
+        queue.unique[key] = job.seq
+    if job.bound and not removed:
         engine.bind(queue)
         if job.state is State.ACTIVE:
             assert queue.lines is not None
             queue.lines.lent(job)
+
+
+def _later(queue: Queue, key: str, job: Job) -> bool:
+    """Whether a key was taken again after this job, which held it, was removed."""
+    seq = queue.unique.get(key)
+    if seq is None:
+        return False
+    page, i = queue.slot.find(seq)
+    return page is not None and (page.created_at(i), seq) > (job.created_at, job.seq)
 
 
 def arm_ttl(engine: Engine, job: Job) -> None:

@@ -4,6 +4,7 @@ Words go both ways as notices, which may be lost with a process: so the shard re
 word says all. That records up to a position are in the tables stays true whoever hears it, and how late.
 """
 
+import os
 from collections.abc import Callable
 from typing import Final
 
@@ -29,9 +30,15 @@ decode_segments: Final = msgspec.msgpack.Decoder(list[Segment]).decode
 class Recycling:
     """One shard's closed segments, until they are reused."""
 
-    def __init__(self, journal: Journal, notify: Callable[[str, int, bytes], None]) -> None:
+    def __init__(
+        self, journal: Journal, notify: Callable[[str, int, bytes], None], *, bytes_min: int,
+        size_of: Callable[[str], int] = os.path.getsize,
+    ) -> None:  # fmt: skip
+        """`bytes_min`: less than that is not worth a fold, as much of it may be over by the next."""
         self._journal = journal
         self._notify = notify
+        self._bytes_min = bytes_min
+        self._size_of = size_of
         self._told = 0
         """The last record of what the checkpointer was told; 0: nothing, or it may have forgotten."""
         self._looks = 0
@@ -49,9 +56,10 @@ class Recycling:
         """Once a second: tell what is closed, if that is new or there was no answer for some time."""
         if not self._present:
             return
-        segments = self._journal.sealed()[:SEGMENTS_MAX]
-        if not segments:
+        closed = self._journal.sealed()
+        if not closed or sum(self._size_of(path) for _, _, path in closed) < self._bytes_min:
             return
+        segments = closed[:SEGMENTS_MAX]
         self._looks += 1
         if segments[-1][1] != self._told or self._looks >= REPEAT_LOOKS:
             self._looks, self._told = 0, segments[-1][1]

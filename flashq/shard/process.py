@@ -173,7 +173,7 @@ class Shard:
         self._front: HandoverReceiver | None = None
         self._remote: dict[str, set[int]] = {}
         """Connections of other processes that something here may be tied to, by process."""
-        self._recycling = Recycling(self._journal, self._exchange.notify)
+        self._recycling = Recycling(self._journal, self._exchange.notify, bytes_min=settings.checkpoint_bytes)
         self.stop_ordered = asyncio.Event()
         self._room_timer: asyncio.TimerHandle | None = None
 

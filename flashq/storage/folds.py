@@ -30,13 +30,15 @@ class Changes:
     def __init__(self) -> None:
         self.slots: set[int] = set()
         self.queues: set[Queue] = set()
+        self.purged: set[str] = set()
+        """Queues whose dead letters were removed at one stroke."""
         self.answers: list[Answer] = []
         self.last_token = 0
         """Of all leases ever given."""
 
     def clear(self) -> None:
         """All of it is in the tables."""
-        for changed in (self.slots, self.queues, self.answers):
+        for changed in (self.slots, self.queues, self.purged, self.answers):
             changed.clear()
 
 
@@ -72,19 +74,19 @@ def _defaults_set(engine: ThinEngine, changes: Changes, event: e.DefaultsSet) ->
     APPLY[e.DefaultsSet](engine, event)
 
 
-def _reserved(engine: ThinEngine, changes: Changes, event: e.PagesReserved) -> None:
+def _reserved(engine: ThinEngine, changes: Changes, event: e.PagesReserved | e.PageOpened) -> None:
     changes.slots.add(event.slot)
-    APPLY[e.PagesReserved](engine, event)
-
-
-def _page_opened(engine: ThinEngine, changes: Changes, event: e.PageOpened) -> None:
-    changes.slots.add(event.slot)
-    APPLY[e.PageOpened](engine, event)
+    APPLY[type(event)](engine, event)
 
 
 def _ids_unused(engine: ThinEngine, changes: Changes, event: e.IdsUnused) -> None:
     changes.slots.update(job_id & 1023 for job_id in event.ids)
     APPLY[e.IdsUnused](engine, event)
+
+
+def _purged(engine: ThinEngine, changes: Changes, event: e.DeadPurged | e.Obliterated) -> None:
+    changes.purged.add(event.queue)
+    APPLY[type(event)](engine, event)
 
 
 def _told(engine: ThinEngine, changes: Changes, event: e.Told) -> None:
@@ -126,14 +128,22 @@ FOLDS[e.QueueForgotten] = _forgotten
 folded(e.Outlived)
 FOLDS.update(
     {
-        e.Leases: _leased, e.Answered: _answered, e.DefaultsSet: _defaults_set, e.PagesReserved: _reserved,
-        e.Told: _told, e.Fates: _fates, e.Discarded: _discarded,
-        e.Told: _told, e.PageOpened: _page_opened, e.IdsUnused: _ids_unused,
+        e.Leases: _leased,
+        e.Answered: _answered,
+        e.DefaultsSet: _defaults_set,
+        e.PagesReserved: _reserved,
+        e.PageOpened: _reserved,
+        e.IdsUnused: _ids_unused,
+        e.Told: _told,
+        e.DeadPurged: _purged,
+        e.Obliterated: _purged,
+        e.Fates: _fates,
+        e.Discarded: _discarded,
     }
-)  # fmt: skip
+)
 folded(
     e.Run, e.Acks, e.JobsPushed, e.Retried, e.Died, e.Released, e.Renewed, e.QueuePaused, e.Evicted, e.Expired,
-    e.Uncrashed, e.LimitSet, *control_jobs.APPLY,
+    e.Uncrashed, e.LimitSet, e.Drained, e.Removed, e.Revived, *control_jobs.APPLY,
 )  # fmt: skip
 folded(
     e.Posted,

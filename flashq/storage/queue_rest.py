@@ -1,9 +1,9 @@
-"""What of a queue has no column of its own: its limits, and how full their buckets are."""
+"""What of a queue has no column of its own: its limits, how full their buckets are, and what was removed of it."""
 
 from typing import Any
 
 from flashq.engine.engine import Engine
-from flashq.engine.queues import Queue
+from flashq.engine.queues import Queue, Sweep
 from flashq.engine.rate_limits import Bucket
 
 
@@ -12,6 +12,8 @@ def queue_rest(queue: Queue) -> dict[str, Any]:
     rate = queue.rate
     rest: dict[str, Any] = {
         "rate": (rate.limit, rate.level, rate.at) if rate is not None else None,
+        "eras": (queue.era, queue.era_base, queue.void_base) if queue.era or queue.void_base else None,
+        "sweep": True if queue.sweep is not None else None,
         "concurrency": queue.concurrency,
         "key_rate": queue.key_rate,
         "key_concurrency": queue.key_concurrency,
@@ -30,6 +32,8 @@ def set_queue_rest(engine: Engine, queue: Queue, rest: dict[str, Any]) -> None:
         limit, level, at = rest["rate"]
         queue.rate = Bucket(limit, at)
         queue.rate.level = level
+    queue.era, queue.era_base, queue.void_base = rest.get("eras", (0, 0, 0))
+    queue.sweep = Sweep() if rest.get("sweep") else None
     queue.concurrency = rest.get("concurrency")
     queue.key_rate, queue.key_concurrency = rest.get("key_rate"), rest.get("key_concurrency")
     queue.look_at_gate()

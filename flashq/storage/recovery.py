@@ -14,11 +14,14 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Row, Select, select
 
+from flashq.engine.endings import await_age, own_age
 from flashq.engine.engine import Engine
+from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.pages import Page
 from flashq.engine.queues import Kept, Queue
+from flashq.engine.removal import resume_sweep
 from flashq.engine.replay import Replayer
 from flashq.engine.restoring import (
     Stretch,
@@ -115,6 +118,7 @@ class Restoring:
         """What the places of a page hold, where they are not all plain and waiting."""
         self._plain: dict[Queue, list[Stretch]] = {}
         self._records: dict[Queue, list[Job]] = {}
+        self._removed_dead: dict[Queue, dict[int, None]] = {}
         self._rests: list[tuple[Queue, Any]] = []
 
     def run(self) -> None:
@@ -124,15 +128,17 @@ class Restoring:
         self._load_queues()
         self._load_pages()
         self._load_chunks()
+        self._load_dead()
         self._load_jobs()
         self._load_completed()
-        self._load_dead()
         for lease in self._leases.values():
             lend_again(self.engine, lease)
         for queue in self.engine.queues.values():
             line_up(self.engine, queue, self._plain.get(queue, ()), self._records.get(queue, ()))
         for queue, rest in self._rests:
             set_buckets(self.engine, queue, rest)
+            if queue.sweep is not None:
+                resume_sweep(self.engine, queue, self._removed_dead.get(queue, {}))
             self.engine.touch(queue)
         self.load_answers()
         for kind in SECTIONS:
@@ -184,7 +190,8 @@ class Restoring:
                 runs = [m.span() for m in finditer(_WAITING_RUN, row.kinds)]
             else:
                 runs = [(0, row.size)] if row.size else []
-            self._plain.setdefault(queue, []).extend(waiting_places(page, *run) for run in runs)
+            if queue.sweep is None or page.base >= queue.era_base:  # else they are removed, and wait to be cleared away
+                self._plain.setdefault(queue, []).extend(waiting_places(page, *run) for run in runs)
             for run in leases_of(row.leases):
                 self._lend(queue, page, *run)
         for row in self.rows(select(s.QUEUES.c.name, s.QUEUES.c.open_json, s.QUEUES.c.open_msgpack)):
@@ -204,8 +211,9 @@ class Restoring:
             lease = self._leases[key] = Lease(token, queue, started_at, soft_ms, deadline, gid)
             lease.hard_at = hard_at
         add_place(lease, page, start, stop)
-        queue.active += stop - start
-        self.engine.totals.active += stop - start
+        if page.base >= queue.void_base:
+            queue.active += stop - start
+            self.engine.totals.active += stop - start
 
     def _load_chunks(self) -> None:
         """Payloads of plain jobs to their places, but for those that have ended or became records."""
@@ -240,10 +248,14 @@ class Restoring:
             job, timed = record_of(row, page)
             page.jobs[i] = job
             self.took_record(page, i, job)
-            if timed:
+            if timed and job.state is not State.COMPLETED:
                 arm_ttl(engine, job)
-            come_back(engine, job)
-            if job.state is State.WAITING:
+            removed = page.queue.sweep is not None and job.state is not State.COMPLETED and is_removed(page, i)
+            come_back(engine, job, removed=removed)
+            if removed:
+                if job.state is State.FAILED:
+                    self._removed_dead.setdefault(page.queue, {})[job.seq] = None
+            elif job.state is State.WAITING:
                 self._records.setdefault(page.queue, []).append(job)
             elif job.state is State.DELAYED:
                 await_moment(engine, job)
@@ -272,6 +284,8 @@ class Restoring:
             kept = Kept(page, start, stop, done, row.bytes)
             kept.row = row.no
             queue.kept.append(kept)
+            if own_age(kept):
+                await_age(self.engine, kept)
             queue.completed += row.jobs
             queue.completed_bytes += row.bytes
             self.engine.totals.completed_now += row.jobs

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from flashq.engine.jobs import NO_OPTIONS, Job, Link, State
 from flashq.engine.leases import Lease
@@ -46,12 +47,14 @@ def chunks(page_id: int, start: int, places: Sequence[Any]) -> Iterator[dict[str
     """The payloads among `places`, the first of which is place `start`, as rows of `chunks`."""
     at = 0
     while at < len(places):
+        if type(places[at]) is not bytes:
+            at += 1
+            continue
         size, end = 0, at
         while end < len(places) and (end == at or size < CHUNK_BYTES):
             size += len(places[end]) if type(places[end]) is bytes else 0
             end += 1
-        if size or any(type(place) is bytes for place in places[at:end]):
-            yield _chunk(page_id, start + at, places[at:end])
+        yield _chunk(page_id, start + at, places[at:end])
         at = end
 
 
@@ -150,9 +153,10 @@ def defaults_of(value: bytes) -> Defaults:
 COLUMNS: Final = ("priority", "codec", "created_at", "run_at", "started_at", "attempts", "max_attempts", "error")
 _NOT_IN_REST: Final = frozenset({*COLUMNS, "queue", "seq", "data", "options", "timer", "state", "place"})
 _FRESH: Final = Job(None, 0, b"", 0, NO_OPTIONS, 0)  # type: ignore[arg-type]
-_REST: Final = [(name, getattr(_FRESH, name)) for name in Job.__struct_fields__ if name not in _NOT_IN_REST]
+_REST: Final = [(name if name not in _NOT_IN_REST else "", getattr(_FRESH, name)) for name in Job.__struct_fields__]
 _NO_JOB: Final = JobOptions()
-_OPTIONS: Final = [(name, getattr(_NO_JOB, name)) for name in JobOptions.__struct_fields__]
+_OPTIONS: Final[dict[type[Any], list[tuple[str, Any]]]] = {}
+"""For each kind of options: (name, what it usually is) of each field; of what is no option, no name."""
 READ: Final[dict[str, Callable[[Any], Any]]] = {
     **dict.fromkeys(("failures", "steps", "logs"), lambda value: [tuple(pair) for pair in value]),
     "link": lambda value: msgspec.convert(value, Link),
@@ -163,9 +167,23 @@ READ: Final[dict[str, Callable[[Any], Any]]] = {
 def rest_of(job: Job) -> bytes:
     """What has no column: options, fields, whether its ttl still runs."""
     options = job.options
-    asked = {name: value for name, usual in _OPTIONS if (value := getattr(options, name)) != usual}
-    fields = {name: value for name, usual in _REST if (value := getattr(job, name)) != usual}
-    return encode((asked, fields, job.timer is not None))
+    usual = _OPTIONS.get(type(options))
+    if usual is None:
+        usual = _OPTIONS[type(options)] = [
+            (name, getattr(_NO_JOB, name)) if hasattr(_NO_JOB, name) else ("", None)
+            for name in options.__struct_fields__
+        ]
+    asked = unusual(usual, astuple(options)) if options is not NO_OPTIONS else {}
+    return encode((asked, unusual(_REST, astuple(job)), job.timer is not None))
+
+
+def unusual(usual: Sequence[tuple[str, Any]], values: Sequence[Any]) -> dict[str, Any]:
+    """The values that are not what they usually are, by name. Over tuples: twice as fast as by attributes."""
+    return {
+        name: value
+        for (name, expected), value in zip(usual, values, strict=True)
+        if value is not expected and name and value != expected
+    }
 
 
 def text_or_bytes(payload: bytes, codec: int) -> str | bytes:

@@ -5,7 +5,7 @@ them changes the small row of their page. A page that nothing is left of takes i
 """
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, upd
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done
 from flashq.engine.queues import Kept, Queue
+from flashq.engine.timers import Timers
 from flashq.storage import schema as s
 from flashq.storage.folds import Changes
 from flashq.storage.queue_rest import queue_rest
@@ -56,7 +57,7 @@ class Saver:
         changes.queues.update(engine.touched)
         for page in pages:
             changes.queues.add(page.queue)
-            changes.slots.add(page.slot.no)
+        changes.slots.update(queue.slot.no for queue in changes.queues)
         rows = _PageRows(connection, self.dead)
         for page in pages:
             rows.add(page)
@@ -78,13 +79,17 @@ class Saver:
         self.engine.entries.clear()
         for queue in self.engine.touched:
             queue.touched = False
+        for queue in self.changes.queues:
+            if queue.sweep is not None:  # what is cleared away is in the journal
+                queue.sweep.pages, queue.sweep.dead, queue.sweep.trash = [], [], []
+        self.engine.mono_timers = Timers()
         self.engine.touched.clear()
         self.changes.clear()
 
     # -- dead letters
 
     def _save_dead(self, connection: Connection, rows: "_PageRows") -> None:
-        gone = {job_id for job_id in rows.not_dead if self.dead.pop(job_id, 0)}
+        gone = {job_id for job_id in (*rows.not_dead, *self._purged(connection)) if self.dead.pop(job_id, 0)}
         fresh: list[Row] = []
         for queue in rows.dying:
             for job in self._last_dead(queue, rows.touched_dead):
@@ -100,6 +105,14 @@ class Saver:
                 self.next_dead += 1
         _delete(connection, s.DEAD_LETTERS, "id", gone)
         _insert(connection, s.DEAD_LETTERS, fresh)
+
+    def _purged(self, connection: Connection) -> Iterator[int]:
+        """Dead letters that were removed at one stroke, and may still have to be cleared away."""
+        for name in self.changes.purged:
+            queue = self.engine.queues[name]
+            for (job_id,) in connection.execute(select(s.DEAD_LETTERS.c.id).where(s.DEAD_LETTERS.c.queue == name)):
+                if job_id >> 10 not in queue.dead:
+                    yield job_id
 
     def _last_dead(self, queue: Queue, touched: Mapping[int, Job]) -> list[Job]:
         """The latest dead letters of a queue, oldest first, up to one that did not change: the new ones are there."""
@@ -239,7 +252,7 @@ class _PageRows:
         else:
             data = data if type(data) is bytes else self._payload(page, i)
             self._new_jobs.append({**row, "data": text_or_bytes(data, job.codec)})
-        if job.state is State.FAILED:
+        if job.state is State.FAILED and job.seq in page.queue.dead:
             self.touched_dead[job_id] = job
             if job_id not in self._dead or next(reversed(page.queue.dead), None) == job.seq:
                 self.dying.add(page.queue)

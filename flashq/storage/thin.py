@@ -83,8 +83,10 @@ class Places(list[Any]):
         super().append(item)
 
     def extend(self, items: Iterable[Any]) -> None:
-        self._touch(slice(len(self), None))
+        start = len(self)
         super().extend(items)
+        if len(self) > start:
+            self._touch(slice(start, len(self)))
 
     def __iadd__(self, items: Iterable[Any]) -> "Places":  # type: ignore[misc]
         self.extend(items)
@@ -96,9 +98,13 @@ class Places(list[Any]):
     def touched_places(self) -> set[int]:
         """Every place that was looked at or changed."""
         found: set[int] = set()
+        every = len(self)
         for key in self.touched:
             if isinstance(key, slice):
-                found.update(range(*key.indices(len(self))))
+                places = range(*key.indices(every))
+                if len(places) == every:
+                    return set(places)
+                found.update(places)
             else:
                 found.add(key)
         return found

@@ -14,7 +14,10 @@ OPTIONS: Reply = {"priority": 3, "ttl": 3_000_000, "max_attempts": 7, "backoff":
 
 
 def small_segments(durability: str) -> Cluster:
-    settings = {"FLASHQ_SEGMENT_BYTES": str(SEGMENT), "FLASHQ_KEEP_COMPLETED_COUNT": "50"}
+    settings = {
+        "FLASHQ_SEGMENT_BYTES": str(SEGMENT), "FLASHQ_CHECKPOINT_BYTES": str(SEGMENT),
+        "FLASHQ_KEEP_COMPLETED_COUNT": "50",
+    }  # fmt: skip
     return Cluster(shards=2, durability=durability, settings=settings)
 
 
