@@ -142,7 +142,7 @@ def test_pull_of_nothing_is_null_and_empty(place: Place, wire: Wire) -> None:
     assert wire.ok("PULL", queue=queue, timeout=5)["job"] is None
     assert wire.ok("PULLB", queue=queue, count=3, timeout=0)["jobs"] == []
     assert wire.ok("PULLB", queue=queue, count=3, timeout=5)["jobs"] == []
-    assert wire.ok("PULL", queue="not a name!", timeout=0)["job"] is None
+    assert wire.refused("PULL", queue="not a name!", timeout=0)["code"] == "invalid"
 
 
 def test_pull_of_none_waits_its_time_and_takes_none(place: Place, wire: Wire) -> None:
