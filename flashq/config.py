@@ -190,6 +190,8 @@ class Settings:
     """An unused queue without jobs and settings is forgotten after so long."""
 
     # Figures
+    queues_shown_max: int = 16_384
+    """Queues, a shard, that LISTQUEUES, STATS and METRICS show by name; the rest is summed as `__other__`."""
     metrics_queues_max: int = 1_000
     """Queues with series of their own in `/metrics/prometheus`; the rest is summed as `__other__`."""
 
@@ -323,6 +325,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "http_keep_alive_ms": (100, DAY_MS),
     "api_workers": (1, 64),
     "metrics_queues_max": (0, _MANY),
+    "queues_shown_max": (2, 1_000_000),
     "shards": (1, SHARDS_MAX),
     "routers": (1, 64),
     "default_max_attempts": (0, _MANY),

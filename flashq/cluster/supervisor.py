@@ -107,6 +107,7 @@ def _create_state(settings: Settings, slots: SlotMap, rows: int) -> SharedState:
         owners=slots.owners,
         slots_version=slots.version,
         durability=settings.durability,
+        records=settings.queues_shown_max,
         rows=rows,
     )
 
