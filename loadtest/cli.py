@@ -36,6 +36,7 @@ def measure(
     folder: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Put data here: a folder on the disk to measure.")
     ] = None,
+    small: Annotated[bool, typer.Option(help="Commands and doors at the sizes of a test: that they run.")] = False,
     idle_seconds: Annotated[float, typer.Option(help="How long the idle cluster is watched.")] = 30.0,
     spike_seconds: Annotated[float, typer.Option(help="How long 50,000 pushes a second are kept up.")] = 20.0,
 ) -> None:
@@ -51,6 +52,7 @@ def measure(
         folder=folder,
         idle_s=idle_seconds,
         spike_s=spike_seconds,
+        small=small,
     )
     if not speed.run(plan, console):
         raise typer.Exit(1)

@@ -79,7 +79,7 @@ class Flashq:
         return b'{"cmd":"PUSHB","queue":"%b","jobs":[%b]}\n' % (queue.encode(), jobs)
 
     def pushed(self, replies: bytes) -> list[int]:
-        self._all_ok(replies)
+        self.check_ok(replies)
         batches = self._BATCH_IDS.findall(replies)
         if batches:
             return [int(text) for batch in batches for text in batch.split(b",") if text]
@@ -95,7 +95,7 @@ class Flashq:
         return 1
 
     def pulled(self, replies: bytes) -> list[int]:
-        self._all_ok(replies)
+        self.check_ok(replies)
         # No payload of ours has the key "id" in it.
         return list(map(int, self._IDS.findall(replies)))
 
@@ -109,14 +109,15 @@ class Flashq:
         return 1
 
     def acked(self, replies: bytes, count: int) -> None:
-        self._all_ok(replies)
+        self.check_ok(replies)
         batches = self._COUNTS.findall(replies)
         finished = sum(map(int, batches)) if batches else replies.count(b"\n")
         if finished != count:
             raise ValueError(f"{finished} of {count} jobs were finished: {replies[:200]!r}")
 
     @staticmethod
-    def _all_ok(replies: bytes) -> None:
+    def check_ok(replies: bytes) -> None:
+        """Raises ValueError if one of these replies is a refusal."""
         if replies.count(b'"ok":true') != replies.count(b"\n"):
             at = max(replies.find(b'"ok":false'), 0)
             raise ValueError(f"refused: {replies[max(at - 20, 0) : at + 200]!r}")

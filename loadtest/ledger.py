@@ -1,4 +1,7 @@
-"""The ledger: which jobs a queue should hold, so that each is seen to come exactly once and in its turn."""
+"""The ledger: which jobs a queue should hold, so that each is seen to come exactly once and in its turn.
+
+The bag is for jobs that may come in another order.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -45,3 +48,32 @@ class Ledger:
         """Raises WrongJobsError if jobs are still to come."""
         if self._waiting:
             raise WrongJobsError(f"{len(self._waiting)} jobs did not come, the first is {self._waiting[0]}")
+
+
+class Bag:
+    """Ids of jobs that have to come once each, in whatever order."""
+
+    def __init__(self) -> None:
+        self._waiting: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def pushed(self, ids: Sequence[int], count: int) -> None:
+        """Book what replies to `count` pushes said."""
+        before = len(self._waiting)
+        self._waiting.update(ids)
+        if len(ids) != count or len(self._waiting) != before + count:
+            raise WrongJobsError(f"{count} pushes brought {len(self._waiting) - before} new ids")
+
+    def took(self, ids: Sequence[int]) -> None:
+        """Book jobs that came, or that were cancelled. Raises WrongJobsError unless each was due."""
+        for job_id in ids:
+            if job_id not in self._waiting:
+                raise WrongJobsError(f"job {job_id} came, which was not due")
+            self._waiting.remove(job_id)
+
+    def empty(self) -> None:
+        """Raises WrongJobsError if jobs are still to come."""
+        if self._waiting:
+            raise WrongJobsError(f"{len(self._waiting)} jobs did not come, the first is {min(self._waiting)}")

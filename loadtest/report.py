@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from loadtest.results import Check, Figure, Line, Results
+from loadtest.results import Check, Figure, Line, Results, TrialLine
 
 CLIENT_BOUND = 0.9
 """Above this share of the time the client's core was full: the figure is a floor of the server's."""
@@ -13,6 +13,8 @@ def markdown(results: Results) -> str:
     parts = [_preface(results)]
     if results.lines:
         parts += ["## Figures\n", _figures(results.lines), "## Latencies\n", _latencies(results.lines)]
+    if results.trials:
+        parts += ["## Commands and doors\n", _trials(results.trials)]
     if results.extras:
         parts += ["## Memory, idle, spikes\n", _rows(["", "measured"], ([e.title, e.measured] for e in results.extras))]
     parts += ["## Targets\n", _checks(results.checks)]
@@ -56,6 +58,17 @@ def _latencies(lines: Sequence[Line]) -> str:
             [line.title, name, *(f"{value:,.0f}" for value in figure.latency_us[:3])]
             for line in lines
             for name, figure in line.figures.items()
+        ),
+    )
+
+
+def _trials(trials: Sequence[TrialLine]) -> str:
+    return _rows(
+        ["workload", "figure", "measured"],
+        (
+            [trial.title, label, f"{value:,.1f}".removesuffix(".0")]
+            for trial in trials
+            for label, value in trial.figures.items()
         ),
     )
 

@@ -53,6 +53,16 @@ class Extra(msgspec.Struct, frozen=True):
     measured: str
 
 
+class TrialLine(msgspec.Struct, frozen=True):
+    """One trial of the table."""
+
+    key: str
+    title: str
+    figures: dict[str, float]
+    """Medians by label, which ends with the unit."""
+    rounds: dict[str, list[float]]
+
+
 class Results(msgspec.Struct):
     """Everything that a run found."""
 
@@ -61,6 +71,7 @@ class Results(msgspec.Struct):
     kernel: str
     client: str
     lines: list[Line] = []
+    trials: list[TrialLine] = []
     extras: list[Extra] = []
     checks: list[Check] = []
 

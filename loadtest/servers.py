@@ -23,6 +23,7 @@ STOP_S: Final = 10.0
 ECHO: Final = "echo"
 SYNCED_ECHO: Final = "echo + fdatasync"
 BEANSTALKD: Final = "beanstalkd"
+BARE_HTTP: Final = "bare ASGI"
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,10 @@ class Servers(contextlib.ExitStack):
         """Appends to a file on the disk that the others use."""
         argv = [sys.executable, "-m", "loadtest.echo"]
         return self._start(SYNCED_ECHO, Echo(), argv, tail=[str(self._folder / "synced-echo")])
+
+    def bare_http(self) -> Server:
+        """A bare ASGI function."""
+        return self._start(BARE_HTTP, Echo(), [sys.executable, "-m", "loadtest.bare"])
 
     def beanstalkd(self) -> Server:
         """In memory, as it is by default. Raises SystemExit if it is not installed."""

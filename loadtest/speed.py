@@ -12,11 +12,13 @@ from rich.markdown import Markdown
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from loadtest import alone
+from loadtest.catalogue import TRIALS
 from loadtest.report import markdown
 from loadtest.results import Check, Extra, Results, checks, line, new_results
 from loadtest.rows import ROWS, Row
 from loadtest.runner import Runner
 from loadtest.servers import BEANSTALKD, ECHO, SYNCED_ECHO, Server, Servers
+from loadtest.trials import Site, book, measure
 from loadtest.window import library
 
 MEMORY: Final = "memory"
@@ -24,9 +26,10 @@ IDLE: Final = "idle"
 SPIKE: Final = "spike"
 DEPTH: Final = "depth"
 EXTRAS: Final = (DEPTH, MEMORY, IDLE, SPIKE)
-NAMES: Final = (*(row.key for row in ROWS), *EXTRAS)
+NAMES: Final = (*(row.key for row in ROWS), *(trial.key for trial in TRIALS), *EXTRAS)
 
 PSS_MAX: Final = 160_000_000
+TRIAL_DURABILITY: Final = "commit"
 READY_S_MAX: Final = 2.0
 IDLE_SHARE_MAX: Final = 0.01
 IDLE_PSS_MAX: Final = 400_000_000
@@ -49,9 +52,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """On the disk that is measured; the servers' data go there."""
     idle_s: float = 30.0
     spike_s: float = 20.0
+    small: bool = False
+    """Trials at the sizes of a test: whether they run, not how fast."""
 
     def wants(self, name: str) -> bool:
         return not self.only or name in self.only
+
+    @property
+    def durability(self) -> str:
+        """The one that trials run in."""
+        return TRIAL_DURABILITY if TRIAL_DURABILITY in self.durabilities else self.durabilities[0]
 
     def rows(self) -> list[Row]:
         deep = DEPTH in self.only
@@ -65,6 +75,7 @@ def run(plan: Plan, console: Console) -> bool:
     with tempfile.TemporaryDirectory(prefix="load-", dir=plan.folder) as folder:
         if plan.rows():
             _measure_rows(plan, results, Path(folder), console)
+        _measure_trials(plan, results, Path(folder), console)
         _measure_alone(plan, results, Path(folder), console)
     _write(plan, results)
     console.print(Markdown(markdown(results)))
@@ -113,6 +124,14 @@ def _progress(console: Console, steps: int) -> Iterator[Note]:
             progress.update(task, description=what, advance=1)
 
         yield note
+
+
+def _measure_trials(plan: Plan, results: Results, folder: Path, console: Console) -> None:
+    for trial in TRIALS:
+        if plan.wants(trial.key):
+            with Site(folder / trial.key, plan.durability, small=plan.small) as site:
+                book(results, trial, measure(trial, site, plan.rounds, console.print))
+            _write(plan, results)
 
 
 # -- rows without rounds

@@ -24,11 +24,13 @@ struct job {
     char *replies;    /* `room` bytes a connection */
     long room;
     long *received; /* bytes, a connection */
+    int end, ends;  /* a reply ends with this byte, and has it so often */
 };
 
 struct line {
     int fd;
     long sent, answered; /* requests */
+    int seen;            /* ends of a reply that is not whole yet */
     int64_t *sent_at;    /* ring of `depth` */
 };
 
@@ -76,8 +78,12 @@ static long take(const struct job *job, struct line *line, int index, int64_t *t
     job->received[index] += n;
     int64_t moment = now_ns();
     long count = 0;
-    for (char *end = at + n; (at = memchr(at, '\n', end - at)) != NULL; at++, count++)
+    for (char *end = at + n; (at = memchr(at, job->end, end - at)) != NULL; at++) {
+        if (++line->seen < job->ends) continue;
+        line->seen = 0;
         took_ns[count] = moment - line->sent_at[(line->answered + count) % job->depth];
+        count++;
+    }
     line->answered += count;
     return count;
 }

@@ -23,14 +23,25 @@ from loadtest.sockets import RECEIVE_BYTES, SILENCE_S, Line, Requests, SilentSer
 
 REPLY_BYTES_MIN: Final = 12
 """No reply to a push is shorter, whoever answers."""
-REPLY_BYTES_MAX: Final = 400
-"""None is longer on average, the echo's included."""
 SOURCE: Final = Path(__file__).with_name("window.c")
 ERRORS: Final = {
     -1: "the server closed the connection",
     -2: f"no reply in {SILENCE_S:.0f} s",
     -3: "replies are too long",
 }
+
+
+class Ending(NamedTuple):
+    """How the end of a reply is seen: the byte that is its last one, as often as it is in a reply."""
+
+    byte: bytes = b"\n"
+    times: int = 1
+    reply_bytes_max: int = 400
+    """No reply is longer on average."""
+
+
+LINE: Final = Ending()
+"""A reply is a line."""
 
 
 class Replies(NamedTuple):
@@ -44,12 +55,12 @@ class Replies(NamedTuple):
 
 
 class Driver(Protocol):
-    """Sends all requests, each as soon as there is room for it, and waits for all replies, a line each.
+    """Sends all requests, each as soon as there is room for it, and waits for all replies.
 
     Raises SilentServerError.
     """
 
-    def __call__(self, lines: list[Line], depth: int, requests: Requests) -> Replies: ...
+    def __call__(self, lines: list[Line], depth: int, requests: Requests, ending: Ending = LINE) -> Replies: ...
 
 
 def driver() -> Driver:
@@ -57,19 +68,19 @@ def driver() -> Driver:
     return run_python if library() is None else run_compiled
 
 
-def run_compiled(lines: list[Line], depth: int, requests: Requests) -> Replies:
+def run_compiled(lines: list[Line], depth: int, requests: Requests, ending: Ending = LINE) -> Replies:
     """The driver in C."""
     built = library()
     assert built is not None
     count, total = len(lines), requests.count
-    room = (total if count == 1 else total * 4 // count) * REPLY_BYTES_MAX
+    room = (total if count == 1 else total * 4 // count) * ending.reply_bytes_max
     took = (ctypes.c_int64 * total)()
     replies = ctypes.create_string_buffer(room * count)
     received = (ctypes.c_long * count)()
     chunk = max(depth // 4, 1)
     job = _Job(
         requests.blob, requests.size, total, depth, chunk, chunk * REPLY_BYTES_MIN, took, ctypes.addressof(replies),
-        room, received,
+        room, received, ending.byte[0], ending.times,
     )  # fmt: skip
     elapsed = ctypes.c_int64()
     fds = (ctypes.c_int * count)(*(line.fileno() for line in lines))
@@ -95,6 +106,8 @@ class _Job(ctypes.Structure):
         ("replies", ctypes.c_void_p),
         ("room", ctypes.c_long),
         ("received", ctypes.POINTER(ctypes.c_long)),
+        ("end", ctypes.c_int),
+        ("ends", ctypes.c_int),
     ]
 
 
@@ -110,9 +123,9 @@ def library() -> ctypes.CDLL | None:
         return ctypes.CDLL(built)
 
 
-def run_python(lines: list[Line], depth: int, requests: Requests) -> Replies:
+def run_python(lines: list[Line], depth: int, requests: Requests, ending: Ending = LINE) -> Replies:
     """The driver in Python: about 10 us a request from 50 connections, a tenth of that 64 deep."""
-    run = _PythonRun(lines, depth, requests)
+    run = _PythonRun(lines, depth, requests, ending)
     with select.epoll() as poll:
         for fd in run.sockets:
             poll.register(fd, select.EPOLLIN)
@@ -120,7 +133,7 @@ def run_python(lines: list[Line], depth: int, requests: Requests) -> Replies:
 
 
 class _PythonRun:
-    def __init__(self, lines: list[Line], depth: int, requests: Requests) -> None:
+    def __init__(self, lines: list[Line], depth: int, requests: Requests, ending: Ending) -> None:
         self.sockets = {line.fileno(): line for line in lines}
         self.depth = depth
         self.requests = requests
@@ -130,6 +143,9 @@ class _PythonRun:
         """Runs of requests sent at one moment: (when, how many)."""
         self.got: dict[int, list[bytes]] = {fd: [] for fd in self.sockets}
         self.took: list[int] = []
+        self.ending = ending
+        self.ends = dict.fromkeys(self.sockets, 0)
+        """Ends that were seen of a reply that is not whole yet."""
 
     def drive(self, poll: select.epoll) -> Replies:
         start = perf_counter_ns()
@@ -143,7 +159,7 @@ class _PythonRun:
                 data = self.sockets[fd].receive(RECEIVE_BYTES)
                 if not data:
                     raise SilentServerError(ERRORS[-1])
-                count = data.count(b"\n")
+                count, self.ends[fd] = divmod(self.ends[fd] + data.count(self.ending.byte), self.ending.times)
                 self.got[fd].append(data)
                 self.land(fd, count)
                 self.send(fd, count)

@@ -49,7 +49,7 @@ class Clock:
         return Sample(count / self.elapsed_s, percentiles(latencies_ns), self.client_share)
 
 
-def _one_by_one(line: Line, requests: list[bytes], lines: int = 1) -> tuple[list[bytes], list[int]]:
+def one_by_one(line: Line, requests: list[bytes], lines: int = 1) -> tuple[list[bytes], list[int]]:
     """Each request waits for the reply before it: the replies, and nanoseconds for each."""
     replies: list[bytes] = []
     took: list[int] = []
@@ -67,9 +67,9 @@ def push(bench: Bench, count: int = 4_000) -> Sample:
     line, clock = bench.line(), Clock()
     requests = bench.requests(count + WARM_UP)
     each = [requests.one(number) for number in range(count + WARM_UP)]
-    first, _ = _one_by_one(line, each[:WARM_UP])
+    first, _ = one_by_one(line, each[:WARM_UP])
     with clock.running():
-        replies, took = _one_by_one(line, each[WARM_UP:])
+        replies, took = one_by_one(line, each[WARM_UP:])
     line.close()
     if not isinstance(bench.dialect, Echo):
         bench.booked(b"".join(first + replies), len(each))
@@ -95,7 +95,7 @@ def push_batches(bench: Bench, count: int = 200_000) -> Sample:
     line, clock = bench.line(), Clock()
     requests = bench.batches(count // 1_000)
     with clock.running():
-        replies, took = _one_by_one(line, requests, bench.dialect.lines_a_push_batch)
+        replies, took = one_by_one(line, requests, bench.dialect.lines_a_push_batch)
     line.close()
     bench.booked(b"".join(replies), count)
     return clock.sample(count, took)
