@@ -61,6 +61,7 @@ soak: $(TEST) debian
 
 docs: $(RUN)
 	$(BIN)/python -m flashq.cli.config_page > docs/configuration.md
+	$(BIN)/python -m flashq.cli.protocol_page > docs/protocol.md
 
 # The versions that were tested, of everything; run it in a fresh .venv after changing pyproject.toml.
 lock: $(DEV)

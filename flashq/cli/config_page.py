@@ -47,9 +47,9 @@ _MACHINE: Final = {
 
 def page() -> str:
     """The whole page."""
-    described = _docstrings()
+    described = docstrings()
     parts = [_HEAD]
-    for section, names in _sections():
+    for section, names in sections():
         parts.append(f"## {section}\n")
         parts.append("| setting | default | allowed | what it does |\n|---|---|---|---|")
         parts.extend(_row(name, described[name]) for name in names)
@@ -73,7 +73,7 @@ def _settings_class() -> ast.ClassDef:
     return next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings")
 
 
-def _docstrings() -> dict[str, str]:
+def docstrings() -> dict[str, str]:
     """Field -> the text below it."""
     found = {}
     body = _settings_class().body
@@ -85,7 +85,7 @@ def _docstrings() -> dict[str, str]:
     return found
 
 
-def _sections() -> Iterator[tuple[str, list[str]]]:
+def sections() -> Iterator[tuple[str, list[str]]]:
     """The comments that divide the class, and the fields below each."""
     title, names = "", list[str]()
     for line in inspect.getsource(Settings).splitlines():

@@ -231,7 +231,7 @@ class QueueMetrics(Struct, frozen=True, kw_only=True):
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
-    """What the server has done since it started."""
+    """What the server has done since its first start."""
 
     total_pushed: int
     total_completed: int

@@ -69,7 +69,7 @@ class QueueCommands(Asking):
         return await self._session.ask(requests.given("GETJOBCOUNTS", queue=queue), JobCounts)
 
     async def metrics(self) -> Metrics:
-        """What the server has done since it started."""
+        """What the server has done since its first start."""
         return (await self._session.ask(requests.given("METRICS"), _Metrics)).metrics
 
 

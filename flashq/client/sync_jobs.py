@@ -153,5 +153,5 @@ class SyncQueueCommands(Waiting):
         return self._wait(self._client.count_by_state(queue))
 
     def metrics(self) -> Metrics:
-        """What the server has done since it started."""
+        """What the server has done since its first start."""
         return self._wait(self._client.metrics())

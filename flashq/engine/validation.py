@@ -5,7 +5,7 @@ from flashq.errors import InvalidArgument, LimitExceeded
 from flashq.protocol.commands import JobOptions, folded
 from flashq.protocol.queue_names import check_queue_name as check_queue_name
 
-_DURATIONS = ("delay", "ttl", "timeout", "backoff", "stall_timeout", "debounce_ttl", "keep_completed_age")
+DURATIONS = ("delay", "ttl", "timeout", "backoff", "stall_timeout", "debounce_ttl", "keep_completed_age")
 
 
 def check_data_size(limits: Limits, payload: bytes, what: str = "Job data") -> None:
@@ -78,7 +78,7 @@ def check_durations(limits: Limits, options: JobOptions) -> None:
         or (options.debounce_ttl or 0) > most
         or (options.keep_completed_age or 0) > most
     ):
-        for name in _DURATIONS:
+        for name in DURATIONS:
             check_duration(limits, name, getattr(options, name))
 
 

@@ -152,7 +152,7 @@ class ShardDispatcher:
         link.reply(replies.with_req_id(codec, body, command.reqId))
 
     def _carry_out(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
-        route = _ROUTES.get(type(command))
+        route = ROUTES.get(type(command))
         if route is not None and (owner := self.owner_of(route(command))) != self.shard:
             self.elsewhere.forward(owner, link, frame, command)
             return
@@ -169,7 +169,7 @@ class ShardDispatcher:
     def _once(self, link: Link, command: Any, frame: bytes, codec: int, key: str) -> None:
         """The first reply again to a key that was used; else the reply is kept under it."""
         kind = type(command)
-        if kind not in _KEYED:
+        if kind not in KEYED:
             command.idempotency_key = None
             self._carry_out(link, command, frame, codec)
             return
@@ -188,7 +188,7 @@ class ShardDispatcher:
         if first is not None:
             first.copy(link, digest, req_id)
             return
-        route = _ROUTES.get(kind)
+        route = ROUTES.get(kind)
         probe = _Probe(self, link, (scope, key), digest, req_id, route(command) if route is not None else 0)
         try:
             _FULL[kind](self, probe, command, frame, codec)
@@ -729,13 +729,13 @@ _FULL: Final[dict[type[Any], Callable[..., None]]] = {
     c.Ping: _D._ping,
     c.Auth: _D._auth,
 }
-_ROUTES: Final[dict[type[Any], Route]] = {
+ROUTES: Final[dict[type[Any], Route]] = {
     **dict.fromkeys((c.Push, c.PushBatch, CommonPushBatch, c.Pull, c.PullBatch, c.Count, c.Pause, c.Resume), by_queue),
     **dict.fromkeys((c.Ack, c.Fail, c.Heartbeat, c.GetJob, c.GetState, c.GetResult), by_id),
     **{kind: verb.route for kind, verb in VERBS.items() if verb.route is not None},
 }
 """Command -> the slot it belongs to; what is not here any shard carries out."""
-_KEYED: Final = frozenset(
+KEYED: Final = frozenset(
     (
         *(c.Push, c.PushBatch, CommonPushBatch, c.Ack, c.AckBatch, c.Fail, c.Pause, c.Resume),
         *(k for k, v in VERBS.items() if v.keyed),
@@ -756,3 +756,5 @@ def _carried_out_by(verb: Verb) -> Callable[..., None]:
 
 
 _FULL.update({kind: _carried_out_by(verb) for kind, verb in VERBS.items()})
+CARRIED_OUT: Final = frozenset(_FULL)
+"""Every command that is carried out."""
