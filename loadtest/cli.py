@@ -60,7 +60,9 @@ def measure(
 
 @app.command()
 def crash(
-    kills: Annotated[int, typer.Option(min=1, help="How many of each kind: a shard, the router, everything.")] = 100,
+    kills: Annotated[
+        int, typer.Option(min=1, help="How many of each: a shard, router, HTTP process, checkpointer, everything.")
+    ] = 100,
     durability: Annotated[str, typer.Option(help="commit or fsync.")] = "fsync",
     shards: Annotated[int, typer.Option(min=1, help="Shards of the cluster.")] = 2,
     out: Annotated[Path, typer.Option(help="Results go to this name with .json and .md.")] = Path("crash"),

@@ -6,7 +6,8 @@ Half of them speak JSON, half MessagePack; every third connection begins with ST
 
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 from zlib import crc32
@@ -119,6 +120,42 @@ class Client(threading.Thread):
             raise
         return [self._ok(op, reply) for op, reply in zip(ops, replies, strict=True)]
 
+    def surely(self, invoke: Callable[[], int], request: Request) -> tuple[int, Reply] | None:
+        """Ask under an idempotency key until there is an answer; the key makes sure that it happens once.
+
+        `invoke` writes down one more try; its operation comes back with the reply. None: refused, or told to end.
+        """
+        while True:
+            try:
+                wire = self.wire()
+                op = invoke()
+                # A refusal that leaves it open is no answer either.
+                reply = self._tried(wire, op, request)
+                if reply["ok"]:
+                    return op, reply
+                if reply["code"] not in UNCERTAIN:
+                    return None
+            except Gone:
+                self.drop()
+            except ConnectionError:
+                pass  # nobody listens yet
+            if self._end.wait(RECONNECT_S):
+                return None
+
+    def _tried(self, wire: Wire, op: int, request: Request) -> Reply:
+        """The reply, whatever it says; what is not an answer is written down here. Raises Gone."""
+        try:
+            reply = wire.ask(request)
+        except Gone as error:
+            self.recorder.write(Unknown(now_us(), self.name, op, str(error)))
+            raise
+        self._ok(op, reply)
+        return reply
+
+    def pause(self, seconds: float) -> None:
+        """Unless it is to end."""
+        self._end.wait(seconds)
+
     def _ok(self, op: int, reply: Reply) -> Reply | None:
         if reply["ok"]:
             return reply
@@ -145,22 +182,12 @@ class Producer(Client):
         self._book([push], self.answered(wire, [push.op], [request]))
 
     def _surely(self, wire: Wire) -> None:
-        """Where no answer came, ask again until one does: the key makes sure that it happens once."""
+        """Where no answer came, ask again until one does."""
         push = self._push(1)
-        request = self._request(push) | {"idempotency_key": push.keys[0]}
-        again: Push | None = push
-        while again is not None:
-            try:
-                # A refusal that leaves it open is no answer either.
-                reply = self.answered(self.wire(), [again.op], [request])[0]
-                if reply is not None:
-                    self._book([again], [reply])
-                    return
-            except Gone:
-                self.drop()
-            except ConnectionError:
-                pass
-            again = None if self._end.wait(RECONNECT_S) else self._repeat(push)
+        tries = chain([push.op], iter(lambda: self._repeat(push).op, 0))
+        answer = self.surely(lambda: next(tries), self._request(push) | {"idempotency_key": push.keys[0]})
+        if answer is not None:
+            self.recorder.write(Done(now_us(), self.name, answer[0], ids=[answer[1]["id"]]))
 
     def _push(self, count: int) -> Push:
         """Write down a push that is about to be made."""
@@ -201,39 +228,40 @@ class Worker(Client):
     def operate(self, wire: Wire) -> None:
         queue = DOOMED if self.random.random() < 0.15 else self.random.choice(QUEUES)
         given = self.pull(wire, queue, self.random.choice((1, BATCH)))
-        if given and self._tied() and self.random.random() < 0.01:
+        if given and self.tied() and self.random.random() < 0.01:
             self.drop()  # a worker that dies: its jobs are another's at once
             return
         if queue == DOOMED:
-            self._fail(wire, given)
+            self.fail(wire, given)
         elif given and self.random.random() < 0.05:
-            self._fail(wire, given[:1])
+            self.fail(wire, given[:1])
             self.ack(wire, given[1:])
         else:
             self.ack(wire, given)
 
-    def _tied(self) -> bool:
+    def tied(self) -> bool:
+        """Its leases end with its connection."""
         return self._number % 4 >= 2  # some of both formats
 
     def pull(self, wire: Wire, queue: str, count: int, *, lease_ms: int = LEASE_MS, timeout: int = 20) -> list[Given]:
         """Up to `count` jobs."""
         op = self.recorder.next_op()
-        self.recorder.write(Pull(now_us(), self.name, op, queue, lease_ms, self._link, self._tied()))
+        self.recorder.write(Pull(now_us(), self.name, op, queue, lease_ms, self._link, self.tied()))
         request: dict[str, Any] = {"cmd": "PULL", "queue": queue, "timeout": timeout, "lease_ms": lease_ms}
         if count > 1:
             request |= {"cmd": "PULLB", "count": count}
-        if self._tied():
+        if self.tied():
             request["release_on_disconnect"] = True
         reply = self.answered(wire, [op], [request])[0]
         if reply is None:
             return []
         jobs = reply["jobs"] if count > 1 else [job for job in [reply["job"]] if job]
-        given = [_given(job) for job in jobs]
+        given = [given_of(job) for job in jobs]
         self.recorder.write(Done(now_us(), self.name, op, given=given))
         return given
 
-    def ack(self, wire: Wire, given: Sequence[Given]) -> bool:
-        """Finish them, in one request; whether all of that counted."""
+    def ack(self, wire: Wire, given: Sequence[Given], *, results: bool = False) -> bool:
+        """Finish them, in one request, with their leases as `results`; whether all of that counted."""
         if not given:
             return True
         op = self.recorder.next_op()
@@ -241,6 +269,8 @@ class Worker(Client):
         request: dict[str, Any] = {"cmd": "ACKB", "ids": [j.id for j in given], "leases": [j.lease for j in given]}
         if len(given) == 1:
             request = {"cmd": "ACK", "id": given[0].id, "lease": given[0].lease}
+        if results:
+            request |= {"results": request["leases"]} if "leases" in request else {"result": request["lease"]}
         reply = self.answered(wire, [op], [request])[0]
         if reply is None:
             return False
@@ -250,7 +280,8 @@ class Worker(Client):
         self.recorder.write(Done(now_us(), self.name, op, refused=refused, unknown=unknown))
         return not refused and not unknown
 
-    def _fail(self, wire: Wire, given: Sequence[Given]) -> None:
+    def fail(self, wire: Wire, given: Sequence[Given]) -> None:
+        """Give them back, one by one."""
         for job in given:
             op = self.recorder.next_op()
             self.recorder.write(Fail(now_us(), self.name, op, job.id, job.lease))
@@ -259,5 +290,6 @@ class Worker(Client):
                 self.recorder.write(Done(now_us(), self.name, op))
 
 
-def _given(job: Reply) -> Given:
+def given_of(job: Reply) -> Given:
+    """A job of a reply, as histories have it."""
     return Given(job["id"], key_of(job["data"]), job["lease"], job["started_at"], job["attempts"])

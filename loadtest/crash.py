@@ -11,17 +11,50 @@ import msgspec
 
 from flashq.testing.checker import Kind, Verdict
 from flashq.testing.cluster import Cluster
-from loadtest.campaign import EVERYTHING, KINDS, ROUTER, SETTINGS, SHARD, Campaign, Outage, Outcome
+from loadtest.campaign import (
+    CHECKPOINTER,
+    EVERYTHING,
+    HTTP,
+    KINDS,
+    ROUTER,
+    SETTINGS,
+    SHARD,
+    Campaign,
+    Outage,
+    Outcome,
+)
 
 ROUND: Final = 10
 """Kills of one campaign: each ends with a drain and a verdict, on a cluster of its own."""
-TITLES: Final = {SHARD: "one shard", ROUTER: "the router", EVERYTHING: "everything"}
+TITLES: Final = {
+    SHARD: "one shard",
+    ROUTER: "the router",
+    HTTP: "the HTTP process",
+    CHECKPOINTER: "the checkpointer",
+    EVERYTHING: "everything",
+}
 BEGIN: Final = "<!-- crash campaign: written by `python -m loadtest crash --docs` -->"
 END: Final = "<!-- end of the crash campaign -->"
 LOST: Final = (Kind.LOST, Kind.VANISHED)
 DOUBLED: Final = (Kind.DOUBLED, Kind.ID_TWICE, Kind.PHANTOM, Kind.DAMAGED, Kind.HALF)
 LEASES: Final = (Kind.OVERLAP, Kind.STALE_ACK, Kind.LEASE_TWICE, Kind.LEASE_ORDER)
 COUNTS: Final = (Kind.COUNTS, Kind.ATTEMPTS)
+WAITING: Final = (Kind.EARLY, Kind.STUCK)
+KEYS: Final = (Kind.KEY_SHARED, Kind.KEY_STUCK, Kind.NAME_MIXED)
+SUMS: Final = (Kind.SUMS, Kind.RESULT)
+COLUMNS: Final[tuple[tuple[str, tuple[Kind, ...]], ...]] = (
+    ("lost", LOST),
+    ("doubled or half done", DOUBLED),
+    ("delivered again after ack", (Kind.REDELIVERED,)),
+    ("lease faults", LEASES),
+    ("count faults", COUNTS),
+    ("early or stuck", WAITING),
+    ("key faults", KEYS),
+    ("over a limit", (Kind.LIMIT,)),
+    ("cron faults", (Kind.TICKS,)),
+    ("wrong sums or results", SUMS),
+)
+"""What the table says of faults; every kind is in one of them."""
 
 
 class Tally(msgspec.Struct):
@@ -66,7 +99,7 @@ def _rounds(kills: int) -> Iterator[int]:
 def _campaign(kind: str, kills: int, durability: str, shards: int, seed: int) -> Outcome:
     with (
         tempfile.TemporaryDirectory(prefix="crash-") as folder,
-        Cluster(shards=shards, durability=durability, settings=SETTINGS) as cluster,
+        Cluster(shards=shards, durability=durability, http=True, settings=SETTINGS) as cluster,
     ):
         return Campaign(cluster, Path(folder), seed).run([kind] * kills)
 
@@ -78,7 +111,7 @@ def markdown(report: Report) -> str:
     """The table, and what is wrong, if anything is."""
     head = [
         "killed", "kills", "pushes acknowledged", "unknown, of which happened", "completions acknowledged",
-        "lost", "doubled or half done", "delivered again after ack", "lease faults", "count faults",
+        "runs of crons", "increases", "waits answered", *(title for title, _ in COLUMNS),
         "first answer, ms: median / worst",
     ]  # fmt: skip
     rows = [head, ["---"] * len(head), *(_row(tally) for tally in report.tallies)]
@@ -90,7 +123,7 @@ def markdown(report: Report) -> str:
 
 def _row(tally: Tally) -> list[str]:
     verdict = tally.verdict
-    found = [_sum(verdict, kinds) for kinds in (LOST, DOUBLED, (Kind.REDELIVERED,), LEASES, COUNTS)]
+    found = [_sum(verdict, kinds) for _, kinds in COLUMNS]
     took = [outage.ms for outage in tally.outages if outage.first]
     return [
         TITLES[tally.kind],
@@ -98,6 +131,9 @@ def _row(tally: Tally) -> list[str]:
         f"{verdict.pushes_acknowledged:,}",
         f"{verdict.pushes_unknown:,}, {verdict.unknown_that_happened:,}",
         f"{verdict.completions_acknowledged:,}",
+        f"{verdict.cron_runs:,}",
+        f"{verdict.increases:,}",
+        f"{verdict.waits_answered:,}",
         *map(str, found),
         f"{median(took):.0f} / {max(took):.0f}" if took else "",
     ]

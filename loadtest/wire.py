@@ -33,6 +33,8 @@ class Wire:
         self._receive = self._receive_binary if binary else self._receive_text
         self.alive_us = now_us()
         """When it was last known to live."""
+        self.heard = 0
+        """Events that came before replies, where something was subscribed to."""
 
     def ask(self, request: Request) -> Reply:
         """The reply. Raises Gone."""
@@ -42,11 +44,16 @@ class Wire:
         """Send all at once; the replies in order. Raises Gone unless all come."""
         try:
             self._socket.sendall(b"".join(map(self._encode, requests)))
-            replies = [self._receive() for _ in requests]
+            replies = [self._reply() for _ in requests]
         except OSError as error:
             raise Gone(str(error)) from error
         self.alive_us = now_us()
         return replies
+
+    def _reply(self) -> Reply:
+        while "event" in (reply := self._receive()):
+            self.heard += 1
+        return reply
 
     def _receive_text(self) -> Reply:
         line = self._file.readline()

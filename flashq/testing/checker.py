@@ -6,7 +6,10 @@ Each kind of violation is a member of `Kind`; together they are the promises
 - an acknowledged completion is final (REDELIVERED);
 - no two leases of one job overlap, a superseded one counts for nothing (OVERLAP, STALE_ACK, LEASE_TWICE);
 - attempts say what happened (ATTEMPTS), counts are exact (COUNTS);
-- what was refused did not happen (HALF); what is unknown may have happened or not.
+- what was refused did not happen (HALF); what is unknown may have happened or not;
+- a job runs after all that it waits for (EARLY, STUCK); a key or a name is one live job (KEY_SHARED, KEY_STUCK,
+  NAME_MIXED); limits are kept (LIMIT); each run of a cron is one job (TICKS); counters are exact (SUMS); who waits for
+  a job is told its result (RESULT).
 
 It wants a whole life: the history ends after the queues were drained, so that a job which is neither completed nor
 dead by then is lost. It never guesses against the server: where the history leaves two readings (an answer that
@@ -14,70 +17,19 @@ was lost, a lease whose end nobody saw) the one in the server's favour counts. S
 it reports is one. The classes follow Jepsen's queue checkers (lost, unexpected, duplicated, recovered).
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
-from flashq.testing.facts import Attempt, Delivery, Facts, Fate, Job, Word, gather
+from flashq.testing import judge_keys, judge_leases, judge_limits, judge_order, judge_store
+from flashq.testing.facts import Attempt, Facts, Fate, Job, Word, gather
 from flashq.testing.history import AnyEvent, Counted
+from flashq.testing.violations import Kind, Rules, Violation
 
 EXAMPLES_MAX: Final = 20
 """Violations told in full; all are counted."""
-
-
-class Kind(StrEnum):
-    """What can be wrong."""
-
-    LOST = "lost"
-    """Its push was acknowledged, and no worker ever saw it."""
-    VANISHED = "vanished"
-    """A worker had it and nobody completed it, but it is not there any more."""
-    PHANTOM = "phantom"
-    """Delivered, but nobody pushed it."""
-    DAMAGED = "damaged"
-    """Delivered with another payload than was pushed."""
-    DOUBLED = "doubled"
-    """One push, two jobs."""
-    ID_TWICE = "id given twice"
-    """Two pushes, one id."""
-    REDELIVERED = "delivered again after its ack"
-    """Its completion had been acknowledged."""
-    OVERLAP = "overlapping leases"
-    """Given to a worker while another's lease ran."""
-    STALE_ACK = "superseded lease accepted"
-    """An ack counted although its lease was not the latest."""
-    LEASE_TWICE = "lease given twice"
-    """Two pulls brought one job under one token."""
-    LEASE_ORDER = "lease token went back"
-    """A later lease has the smaller token."""
-    ATTEMPTS = "attempts"
-    """They went back, a failure was not counted, or there were more than allowed."""
-    HALF = "refused, but happened"
-    """The client was told no, and the job came; or a part of a batch came, and the rest did not."""
-    COUNTS = "counts"
-    """The server's counters differ from what there was."""
-
-
-class Violation(NamedTuple):
-    """One promise broken."""
-
-    kind: Kind
-    text: str
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What the server was told, so far as it decides what is right."""
-
-    reconnect_grace_ms: int = 5_000
-    """How long a lease tied to a connection outlives the death of a server process."""
-    doomed_attempts: int = 2
-    """`max_attempts` of the jobs that can only die."""
-    tolerance_ms: int = 2
-    """`started_at` is whole milliseconds of wall time, leases run on the monotonic clock."""
 
 
 class Verdict(msgspec.Struct):
@@ -95,6 +47,10 @@ class Verdict(msgspec.Struct):
     completions_unknown: int = 0
     failures_acknowledged: int = 0
     kills: int = 0
+    cron_runs: int = 0
+    increases: int = 0
+    waits_answered: int = 0
+    events_heard: int = 0
     violations: dict[Kind, int] = {}
     examples: list[str] = []
 
@@ -129,10 +85,18 @@ def _violations(facts: Facts, rules: Rules) -> Iterator[Violation]:
     for key, attempts in facts.attempts.items():
         yield from _push(facts, key, attempts, owners.get(key, set()))
     for job in facts.jobs.values():
-        yield from _completion(job)
-        yield from _leases(job, facts, rules)
-        yield from _attempts(job)
+        yield from judge_leases.completion(job)
+        yield from judge_leases.leases(job, facts, rules)
+        if not _revived(facts, job):
+            yield from judge_leases.attempts(job)
     yield from _batches(facts, owners)
+    yield from judge_order.dependants(facts, owners, rules)
+    yield from judge_keys.unique_keys(facts, owners)
+    yield from judge_keys.names(facts, owners)
+    yield from judge_limits.limits(facts, rules)
+    yield from judge_store.crons(facts, rules)
+    yield from judge_store.sums(facts)
+    yield from judge_store.results(facts)
     yield from _doomed(facts, owners, rules)
     yield from _counts(facts, owners)
 
@@ -141,14 +105,24 @@ def _violations(facts: Facts, rules: Rules) -> Iterator[Violation]:
 
 
 def _ids_by_key(facts: Facts) -> dict[str, set[int]]:
-    """Every id under which a key was acknowledged or delivered."""
+    """Every id under which a key was acknowledged or delivered.
+
+    The id that a push with a custom id was told may be another push's job; the jobs of a cron share one key.
+    """
     owners: dict[str, set[int]] = {}
     for key, attempts in facts.attempts.items():
-        owners[key] = {attempt.id for attempt in attempts if attempt.id}
+        owners[key] = {attempt.id for attempt in attempts if attempt.id and not attempt.push.name}
     for job in facts.jobs.values():
         for delivery in job.deliveries:
-            owners.setdefault(delivery.given.key, set()).add(job.id)
+            if delivery.given.key not in facts.schedules:
+                owners.setdefault(delivery.given.key, set()).add(job.id)
     return owners
+
+
+def _revived(facts: Facts, job: Job) -> bool:
+    """A dead letter that waits again begins with no attempts."""
+    attempts = facts.attempts.get(job.deliveries[0].given.key) if job.deliveries else None
+    return attempts is not None and attempts[0].push.revived
 
 
 def _identity(facts: Facts, owners: dict[str, set[int]]) -> Iterator[Violation]:
@@ -171,8 +145,9 @@ def _identity(facts: Facts, owners: dict[str, set[int]]) -> Iterator[Violation]:
 def _push(facts: Facts, key: str, attempts: list[Attempt], ids: set[int]) -> Iterator[Violation]:
     """What was acknowledged has come and ended; what was refused has not come."""
     acknowledged = {attempt.id for attempt in attempts if attempt.id}
+    expected = not attempts[0].push.doomed and not judge_order.waits(attempts[0].push, key)
     for job_id in acknowledged:
-        if not facts.jobs[job_id].deliveries and not attempts[0].push.doomed:
+        if expected and not facts.jobs[job_id].deliveries:
             yield Violation(Kind.LOST, f"{key}, acknowledged as job {job_id}, was never delivered")
     if ids and all(attempt.fate is Fate.REFUSED for attempt in attempts):
         yield Violation(Kind.HALF, f"{key} was refused, but is job {sorted(ids)}")
@@ -192,65 +167,6 @@ def _batches(facts: Facts, owners: dict[str, set[int]]) -> Iterator[Violation]:
         # A doomed job may have died before anybody who lived saw it.
         if 0 < came < len(push.keys) and not push.doomed:
             yield Violation(Kind.HALF, f"{came} of the {len(push.keys)} jobs of {push.by}'s push {push.op} came")
-
-
-# -- leases
-
-
-def _completion(job: Job) -> Iterator[Violation]:
-    """An ack that counted is the end of its job."""
-    done = [ack for ack in job.acks if ack.fate is Fate.DONE]
-    if not done:
-        return
-    first = min(done, key=lambda ack: ack.answered_us)
-    for delivery in job.deliveries:
-        if delivery.given.lease <= first.lease:
-            continue
-        text = f"job {job.id}: ack of lease {first.lease} counted, lease {delivery.given.lease} was given"
-        after = delivery.given.started_ms * 1_000 > first.answered_us
-        yield Violation(Kind.REDELIVERED if after else Kind.STALE_ACK, text)
-
-
-def _leases(job: Job, facts: Facts, rules: Rules) -> Iterator[Violation]:
-    for earlier, later in zip(job.deliveries, job.deliveries[1:], strict=False):
-        one, two = earlier.given, later.given
-        if one.lease == two.lease:
-            yield Violation(Kind.LEASE_TWICE, f"job {job.id}: lease {one.lease} came to two pulls")
-            continue
-        gap = two.started_ms + rules.tolerance_ms - one.started_ms
-        if gap < 0:
-            yield Violation(Kind.LEASE_ORDER, f"job {job.id}: lease {two.lease} began {-gap} ms before {one.lease}")
-        short = _earliest_end_ms(job, earlier, facts, rules) - two.started_ms - rules.tolerance_ms
-        if short > 0:
-            yield Violation(Kind.OVERLAP, f"job {job.id}: lease {one.lease} had {short} ms left as {two.lease} began")
-
-
-def _earliest_end_ms(job: Job, delivery: Delivery, facts: Facts, rules: Rules) -> int:
-    """The first moment at which a lease may have ended: by itself, by a FAIL, or with its connection."""
-    given, pull = delivery.given, delivery.pull
-    ends = [given.started_ms + pull.lease_ms]
-    ends += [
-        fail.invoked_us // 1_000 for fail in job.fails if fail.lease == given.lease and fail.fate is not Fate.REFUSED
-    ]
-    lost = facts.lost_links.get((pull.by, pull.link)) if pull.released else None
-    if lost is not None:
-        at = bisect_left(facts.kills, lost.alive_us, key=lambda kill: kill.at_us)
-        if at < len(facts.kills) and facts.kills[at].at_us <= lost.at_us:
-            ends.append(facts.kills[at].at_us // 1_000 + rules.reconnect_grace_ms)
-        else:
-            ends.append(lost.alive_us // 1_000)
-    return min(ends)
-
-
-def _attempts(job: Job) -> Iterator[Violation]:
-    """They never go back, and every acknowledged failure shows in the next delivery."""
-    failed = {fail.lease for fail in job.fails if fail.fate is Fate.DONE}
-    least = 0
-    for delivery in job.deliveries:
-        given = delivery.given
-        if given.attempts < least:
-            yield Violation(Kind.ATTEMPTS, f"job {job.id}: {given.attempts} attempts where {least} were counted")
-        least = max(least, given.attempts) + (given.lease in failed)
 
 
 # -- ends and sums
@@ -275,7 +191,7 @@ def _counts(facts: Facts, owners: dict[str, set[int]]) -> Iterator[Violation]:
     if _present(end):
         yield Violation(Kind.COUNTS, f"drained, yet {_present(end)} jobs are counted: {end}")
     died = end.dead - quiet.dead
-    ends = Counter(_end_after(job, quiet.at_us) for job in facts.jobs.values())
+    ends = Counter(_end_after(job, quiet.at_us) for job in facts.jobs.values() if not judge_store.of_cron(facts, job))
     sure = ends[Fate.DONE] + died
     if not sure <= _present(quiet) <= sure + ends[Fate.UNKNOWN]:
         yield Violation(Kind.COUNTS, f"{_present(quiet)} jobs were counted, {sure} were there: {quiet}")
@@ -304,7 +220,7 @@ def _dead_counts(facts: Facts, owners: dict[str, set[int]], dead: int) -> Iterat
 
 
 def _present(counted: Counted) -> int:
-    return counted.waiting + counted.delayed + counted.active
+    return counted.waiting + counted.delayed + counted.active + counted.held
 
 
 def _figures(facts: Facts) -> Verdict:
@@ -324,6 +240,10 @@ def _figures(facts: Facts) -> Verdict:
         completions_unknown=ended[Fate.UNKNOWN],
         failures_acknowledged=sum(fail.fate is Fate.DONE for job in facts.jobs.values() for fail in job.fails),
         kills=len(facts.kills),
+        cron_runs=sum(judge_store.of_cron(facts, job) for job in facts.jobs.values()),
+        increases=sum(fate is Fate.DONE for _, fate, _ in facts.increases),
+        waits_answered=len(facts.awaited),
+        events_heard=facts.heard,
     )
 
 
@@ -331,3 +251,6 @@ def _best(tries: Sequence[Attempt] | Sequence[Word]) -> Fate:
     """What is known at best after several tries of one thing."""
     fates = {each.fate for each in tries}
     return Fate.DONE if Fate.DONE in fates else Fate.UNKNOWN if Fate.UNKNOWN in fates else Fate.REFUSED
+
+
+__all__ = ["Kind", "Rules", "Verdict", "Violation", "check"]

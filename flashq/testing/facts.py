@@ -9,17 +9,25 @@ from typing import Final
 from flashq.testing.history import (
     Ack,
     AnyEvent,
+    Await,
+    Call,
     Counted,
     Done,
     Fail,
     Given,
+    Heard,
+    Increase,
     Kill,
+    Limit,
     LinkLost,
+    Outcome,
     Pull,
     Push,
     Refused,
+    Schedule,
+    Seen,
     Serving,
-    Unknown,
+    Total,
 )
 
 UNCERTAIN: Final = frozenset({"timeout", "unavailable"})
@@ -42,6 +50,9 @@ class Attempt:
     fate: Fate
     id: int = 0
     """The job's id, if the client was told."""
+    answered_us: int = 0
+    code: str = ""
+    """Why it was refused."""
 
 
 @dataclass(slots=True)
@@ -85,6 +96,15 @@ class Facts:
     kills: list[Kill] = field(default_factory=list)
     servings: dict[int, Serving] = field(default_factory=dict)
     counts: list[Counted] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list)
+    schedules: dict[str, list[tuple[Schedule, Fate]]] = field(default_factory=lambda: defaultdict(list))
+    """By key; several where one was repeated under its idempotency key."""
+    increases: list[tuple[Increase, Fate, int | None]] = field(default_factory=list)
+    """With the sum that was answered."""
+    totals: dict[str, int] = field(default_factory=dict)
+    awaited: list[tuple[Await, Done]] = field(default_factory=list)
+    """The waits that were answered."""
+    heard: int = 0
 
     def job(self, job_id: int) -> Job:
         """The entry of an id, made if there is none."""
@@ -97,36 +117,49 @@ class Facts:
 def gather(events: Iterable[AnyEvent]) -> Facts:
     """Pair invocations with outcomes and sort them by job. The order of the events does not matter."""
     facts = Facts()
-    invoked: dict[tuple[str, int], Push | Pull | Ack | Fail] = {}
-    outcomes: dict[tuple[str, int], Done | Refused | Unknown] = {}
+    invoked: dict[tuple[str, int], Call] = {}
+    outcomes: dict[tuple[str, int], Outcome] = {}
     for event in events:
-        match event:
-            case Push() | Pull() | Ack() | Fail():
-                invoked[event.by, event.op] = event
-            case Done() | Refused() | Unknown():
-                outcomes[event.by, event.op] = event
-            case LinkLost():
-                facts.lost_links[event.by, event.link] = event
-            case Kill():
-                facts.kills.append(event)
-            case Serving():
-                facts.servings[event.op] = event
-            case Counted():
-                facts.counts.append(event)
+        if isinstance(event, Call):
+            invoked[event.by, event.op] = event
+        elif isinstance(event, Outcome):
+            outcomes[event.by, event.op] = event
+        else:
+            _note(facts, event)
     for key, call in invoked.items():
         _settle(facts, call, outcomes.get(key))
     _sort(facts)
     return facts
 
 
+def _note(facts: Facts, event: Seen) -> None:
+    match event:
+        case LinkLost():
+            facts.lost_links[event.by, event.link] = event
+        case Kill():
+            facts.kills.append(event)
+        case Serving():
+            facts.servings[event.op] = event
+        case Counted():
+            facts.counts.append(event)
+        case Limit():
+            facts.limits.append(event)
+        case Total():
+            facts.totals[event.key] = event.value
+        case Heard():
+            facts.heard += event.count
+
+
 def _sort(facts: Facts) -> None:
     facts.kills.sort(key=lambda kill: kill.at_us)
     facts.counts.sort(key=lambda count: count.at_us)
+    for attempts in facts.attempts.values():
+        attempts.sort(key=lambda attempt: attempt.push.at_us)
     for job in facts.jobs.values():
         job.deliveries.sort(key=lambda delivery: delivery.given.lease)
 
 
-def _settle(facts: Facts, call: Push | Pull | Ack | Fail, outcome: Done | Refused | Unknown | None) -> None:
+def _settle(facts: Facts, call: Call, outcome: Outcome | None) -> None:
     match call:
         case Push():
             _pushed(facts, call, outcome)
@@ -137,20 +170,28 @@ def _settle(facts: Facts, call: Push | Pull | Ack | Fail, outcome: Done | Refuse
             _acked(facts, call, outcome)
         case Fail():
             facts.job(call.id).fails.append(_word(call, call.lease, _fate(outcome), outcome))
+        case Schedule():
+            facts.schedules[call.key].append((call, _fate(outcome)))
+        case Increase():
+            facts.increases.append((call, _fate(outcome), outcome.value if isinstance(outcome, Done) else None))
+        case Await() if isinstance(outcome, Done):
+            facts.awaited.append((call, outcome))
         case _:
-            return  # a pull that brought nothing
+            return  # a pull that brought nothing, a wait that ended with nothing
 
 
-def _pushed(facts: Facts, call: Push, outcome: Done | Refused | Unknown | None) -> None:
+def _pushed(facts: Facts, call: Push, outcome: Outcome | None) -> None:
     ids = outcome.ids if isinstance(outcome, Done) else [0] * len(call.keys)
     fate = _fate(outcome)
+    answered_us = outcome.at_us if outcome else 0
+    code = outcome.code if isinstance(outcome, Refused) else ""
     for key, job_id in zip(call.keys, ids, strict=True):
-        facts.attempts[key].append(Attempt(call, fate, job_id))
+        facts.attempts[key].append(Attempt(call, fate, job_id, answered_us, code))
         if job_id:
             facts.job(job_id)
 
 
-def _acked(facts: Facts, call: Ack, outcome: Done | Refused | Unknown | None) -> None:
+def _acked(facts: Facts, call: Ack, outcome: Outcome | None) -> None:
     fate = _fate(outcome)
     refused, unknown = (set(outcome.refused), set(outcome.unknown)) if isinstance(outcome, Done) else (set(), set())
     for job_id, lease in call.jobs:
@@ -158,11 +199,11 @@ def _acked(facts: Facts, call: Ack, outcome: Done | Refused | Unknown | None) ->
         facts.job(job_id).acks.append(_word(call, lease, its, outcome))
 
 
-def _word(call: Ack | Fail, lease: int, fate: Fate, outcome: Done | Refused | Unknown | None) -> Word:
+def _word(call: Ack | Fail, lease: int, fate: Fate, outcome: Outcome | None) -> Word:
     return Word(lease, call.at_us, fate, outcome.at_us if outcome else 0)
 
 
-def _fate(outcome: Done | Refused | Unknown | None) -> Fate:
+def _fate(outcome: Outcome | None) -> Fate:
     if isinstance(outcome, Done):
         return Fate.DONE
     if isinstance(outcome, Refused) and outcome.code not in UNCERTAIN:

@@ -1,9 +1,9 @@
 """Histories: what clients asked of a server and what they were told, written down outside of it.
 
-Each client writes one file, a JSON line an event. An operation is an invocation (`Push`, `Pull`, `Ack`, `Fail`) and at
-most one outcome under the same (`by`, `op`): `Done`, `Refused` or `Unknown`. One without an outcome counts as
-unknown: its client was killed or never heard. Times are microseconds of Unix time, `started_ms` is the server's.
-The classes of outcome are those of Jepsen's histories (ok, fail, info).
+Each client writes one file, a JSON line an event. An operation is an invocation (`Call`) and at most one outcome under
+the same (`by`, `op`): `Done`, `Refused` or `Unknown`. One without an outcome counts as unknown: its client was killed
+or never heard. Times are microseconds of Unix time, `started_ms` is the server's. The classes of outcome are those of
+Jepsen's histories (ok, fail, info).
 """
 
 import time
@@ -40,13 +40,24 @@ class Event(msgspec.Struct, tag_field="e", gc=False):
 
 
 class Push(Event, tag="push"):
-    """PUSH or PUSHB, invoked: one payload a key. `doomed` jobs can only end as dead letters."""
+    """PUSH, PUSHB or FLOW (the parent is first), invoked: one payload a key.
+
+    `doomed` jobs can only end as dead letters, `revived` ones may die and are retried then.
+    """
 
     queue: str
     keys: list[str]
     repeat_of: int | None = None
     """The operation of which this is a repetition under one idempotency key."""
     doomed: bool = False
+    revived: bool = False
+    after: list[str] = []
+    """The keys of what has to be completed before the first of `keys` may run."""
+    unique: str = ""
+    name: str = ""
+    """The custom id. If it is another job's already, the answer is that one's id."""
+    group: str = ""
+    limit_key: str = ""
 
 
 class Pull(Event, tag="pull"):
@@ -72,6 +83,29 @@ class Fail(Event, tag="fail"):
     lease: int
 
 
+class Schedule(Event, tag="schedule"):
+    """CRON with `repeat_every` and `limit`, every run made up for, invoked; `key` is that of all its jobs' payloads."""
+
+    key: str
+    every_ms: int
+    limit: int
+
+
+class Increase(Event, tag="increase"):
+    """KVINCR by more than 0, invoked."""
+
+    key: str
+    amount: int
+    once: str = ""
+    """The idempotency key: several invocations are one increase."""
+
+
+class Await(Event, tag="await"):
+    """WAITJOB, invoked for a job whose acks each bring their own lease as the result."""
+
+    id: int
+
+
 class Done(Event, tag="done"):
     """The server answered `ok: true`."""
 
@@ -83,6 +117,8 @@ class Done(Event, tag="done"):
     """Ack of several: those that were not found, or whose lease was lost."""
     unknown: list[int] = []
     """Ack of several: those whose shard did not answer."""
+    value: int | None = None
+    """Increase: the sum. Await: the result."""
 
 
 class Refused(Event, tag="refused"):
@@ -122,9 +158,36 @@ class Counted(Event, tag="counted"):
     delayed: int
     active: int
     dead: int
+    held: int = 0
+    """Waiting for other jobs."""
 
 
-AnyEvent = Push | Pull | Ack | Fail | Done | Refused | Unknown | LinkLost | Kill | Serving | Counted
+class Limit(Event, tag="limit"):
+    """From now on a queue gives out no more than `most` jobs at a time."""
+
+    queue: str
+    most: int
+    each: str = ""
+    """Of what: the queue, or each of its "group" or "limit_key"."""
+
+
+class Total(Event, tag="total"):
+    """What a counter was when all was over."""
+
+    key: str
+    value: int
+
+
+class Heard(Event, tag="heard"):
+    """Events that came to a subscriber."""
+
+    count: int
+
+
+Call = Push | Pull | Ack | Fail | Schedule | Increase | Await
+Outcome = Done | Refused | Unknown
+Seen = LinkLost | Kill | Serving | Counted | Limit | Total | Heard
+AnyEvent = Call | Outcome | Seen
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode: Final = msgspec.json.Decoder(AnyEvent).decode
