@@ -41,6 +41,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "UNIX_SOCKET": "unix_socket",
     "HTTP_PORT": "http_port",
     "CORS_ALLOW_ORIGIN": "cors_allow_origin",
+    "DASHBOARD_INTERVAL_MS": "dashboard_interval_ms",
     "AUTH_TOKENS": "auth_tokens",
 }
 """Names of older servers; FLASHQ_<NAME> wins over them, and a later line of this table over an earlier one."""
@@ -86,6 +87,8 @@ class Settings:
     """Origins whose pages may use HTTP from a browser, comma separated; `*` is any, empty is none."""
     http_keep_alive_ms: int = 75_000
     """How long an HTTP connection without a request is kept. Longer: fewer reconnects, more open connections."""
+    dashboard_interval_ms: int = 3_000
+    """How often `/ws/dashboard` sends a snapshot, made once for all who watch. Shorter: more work, fresher figures."""
     auth_tokens: tuple[str, ...] = field(default=(), repr=False)
     """Tokens that clients may show, comma separated in the environment. None: every client is trusted."""
     insecure: bool = False
@@ -323,6 +326,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "port": (0, 65_535),
     "http_port": (0, 65_535),
     "http_keep_alive_ms": (100, DAY_MS),
+    "dashboard_interval_ms": (100, DAY_MS),
     "api_workers": (1, 64),
     "metrics_queues_max": (0, _MANY),
     "queues_shown_max": (2, 1_000_000),

@@ -11,7 +11,7 @@ from flashq.transport.child import ChildContext, PeerGone, PeerReady
 from flashq.transport.envelope import UNAVAILABLE
 from flashq.transport.event_desk import FEED
 from flashq.transport.exchange import Exchange
-from flashq.transport.forwarding import Forwarder
+from flashq.transport.forwarding import Forwarder, shard_of
 from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
 from flashq.transport.totals import SharedTotals
@@ -46,7 +46,7 @@ class Peers:
         if isinstance(order, PeerGone):
             self.exchange.peer_gone(order.name, order.incarnation)
         elif order.name.startswith("shard-"):
-            shard = int(order.name.removeprefix("shard-"))
+            shard = shard_of(order.name)
             self.forwarder.announce(shard)
             self.dispatcher.desk.shard_serves(shard)
 

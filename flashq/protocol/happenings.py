@@ -72,3 +72,9 @@ def lagged(missed: int, codec: int) -> bytes:
     """What a slow listener is told it missed."""
     whole = {"event": "lagged", "missed": missed}
     return _encode_text(whole) + b"\n" if codec == Codec.TEXT else _encode_binary(whole)
+
+
+def event_text(happening: Happening) -> bytes:
+    """The event as JSON in one line, whatever white space its payload came with."""
+    text = _encode_text(event_of(happening, Codec.TEXT))
+    return msgspec.json.format(text, indent=-1) if b"\r" in text or b"\n" in text else text

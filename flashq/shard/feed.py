@@ -1,24 +1,21 @@
 """What happened in this shard, told to those who listen, in this process and in others, after it is on disk."""
 
-from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
 
 from flashq.engine.telling import listen
 from flashq.errors import Unavailable
-from flashq.protocol.happenings import Happening
 from flashq.shard import internal
+from flashq.shard.ring import ALL, Ring
 from flashq.transport.event_desk import FEED, EventDesk, encode_batch
 
 if TYPE_CHECKING:
     from flashq.shard.dispatcher import ShardDispatcher
 
 log = structlog.get_logger()
-RING: Final = 4096
-"""Events that are kept for those who come back and say which they saw last."""
 
 
 class Feed:
@@ -30,13 +27,18 @@ class Feed:
         self._desk: EventDesk = here.desk
         self._peers: dict[str, set[str]] = {}
         """Queues that other processes listen to; `*` stands for all."""
-        self.number = 0
-        self.ring: deque[Happening] = deque(maxlen=RING)
+        self.ring = Ring(here.engine.epoch)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """Which life this is, and the number of its latest event."""
+        return self.ring.epoch, self.ring.number
 
     def refresh(self) -> None:
         """Listeners came or went."""
         queues = self._desk.own_queues().union(*self._peers.values())
-        listen(self._here.engine, queues - {"*"}, everything="*" in queues)
+        self.ring.hear(queues)
+        listen(self._here.engine, queues - {ALL}, everything=ALL in queues)
 
     def listen(self, process: str, queue: str, on: bool) -> None:
         """A process begins or ends to listen to a queue, or to all (`*`)."""
@@ -58,19 +60,18 @@ class Feed:
         """The tick is committed: tell what happened in it."""
         engine = self._here.engine
         happened, engine.happenings = engine.happenings, []
-        first = self.number + 1
-        self.number += len(happened)
-        self.ring.extend(happened)
+        numbers = self.ring.add(happened)
         self._desk.deliver(happened)
+        epoch = self.ring.epoch
         whole = b""
         for process, queues in list(self._peers.items()):
-            if "*" in queues:
-                whole = whole or encode_batch((first, happened))
+            if ALL in queues:
+                whole = whole or encode_batch((epoch, numbers, happened))
                 self._send(process, whole)
                 continue
-            some = [h for h in happened if h.queue in queues]
+            some = [(n, h) for n, h in zip(numbers, happened, strict=True) if h.queue in queues]
             if some:
-                self._send(process, encode_batch((first, some)))
+                self._send(process, encode_batch((epoch, [n for n, _ in some], [h for _, h in some])))
 
     def _send(self, process: str, payload: bytes) -> None:
         try:
@@ -79,21 +80,15 @@ class Feed:
             log.warning("a process that listens is not there", process=process, reason=str(e))
             self.peer_gone(process)
 
-    def since(self, number: int) -> tuple[int, list[Happening]]:
-        """(number of the first, the events behind `number`), as far as they are still known."""
-        kept_from = self.number - len(self.ring) + 1
-        first = max(number + 1, kept_from)
-        return first, list(self.ring)[first - kept_from :]
-
 
 def _listen(here: "ShardDispatcher", value: Any, way: internal.Answer) -> Any:
     process, queue, on = msgspec.convert(value, tuple[str, str, bool])
     here.feed.listen(process, queue, on)
-    return here.feed.number
+    return here.feed.position
 
 
 def _since(here: "ShardDispatcher", value: Any, way: internal.Answer) -> Any:
-    return here.feed.since(msgspec.convert(value, int))
+    return here.feed.ring.since(*msgspec.convert(value, tuple[int, int, str, int]))
 
 
 internal.WORDS["listen"] = _listen

@@ -19,8 +19,9 @@ from flashq.protocol.happenings import Happening, pushed_to_client
 from flashq.transport.envelope import Failure
 
 FEED: Final = 18
-"""Notice to a process that listens: (number of the first, happenings), as MessagePack."""
-Batch = tuple[int, list[Happening]]
+"""Notice to a process that listens: a `Batch`, as MessagePack."""
+Batch = tuple[int, list[int], list[Happening]]
+"""The shard's epoch, the events' numbers in it, and they."""
 encode_batch: Final = msgspec.msgpack.Encoder().encode
 decode_batch: Final = msgspec.msgpack.Decoder(Batch).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -135,7 +136,7 @@ class EventDesk:
 
     def came(self, payload: bytes) -> None:
         """A notice of a shard."""
-        self.deliver(decode_batch(payload)[1])
+        self.deliver(decode_batch(payload)[2])
 
     def deliver(self, happenings: list[Happening]) -> None:
         """To each listener what it asked for."""

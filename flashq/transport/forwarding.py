@@ -41,6 +41,11 @@ def shard_name(shard: int) -> str:
     return f"shard-{shard:02}"
 
 
+def shard_of(name: str) -> int:
+    """The shard of that name."""
+    return int(name.removeprefix("shard-"))
+
+
 class Forwarder:
     """One process's requests at other shards."""
 

@@ -6,6 +6,7 @@ client that leaves withdraws it; a reply that comes after that goes back to its 
 
 import asyncio
 
+from flashq.api.http.live.listener import Listener
 from flashq.protocol.dispatch import Codec
 from flashq.protocol.replies import failure_text
 
@@ -13,7 +14,7 @@ from flashq.protocol.replies import failure_text
 class Client:
     """One HTTP connection. It has at most one request in work: HTTP/1.1 answers in turn."""
 
-    __slots__ = ("address", "call", "crowded", "gid", "lost", "waits")
+    __slots__ = ("address", "call", "crowded", "gid", "listener", "lost", "waits")
 
     def __init__(self, gid: int, address: str) -> None:
         self.gid = gid
@@ -21,6 +22,8 @@ class Client:
         self.lost = False
         self.call: Call | None = None
         """The command that is under way."""
+        self.listener: Listener | None = None
+        """Set while it is told of events."""
         self.waits = False
         """It waits for jobs, or for one to end."""
         self.crowded = False
@@ -31,6 +34,8 @@ class Client:
         self.lost = True
         if self.call is not None:
             self.call.reply(b"")
+        if self.listener is not None:
+            self.listener.leave()
 
 
 class Call:

@@ -10,6 +10,7 @@ from typing import Final, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
 from flashq.api.http.calls import Client
@@ -53,6 +54,26 @@ class Hall:
             self.state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
 
+class SocketConnection(WebSocketsSansIOProtocol):
+    """A connection that has become a WebSocket."""
+
+    flashq: Client
+    _on_gone: Callable[[Client], None]
+
+    def belongs_to(self, client: Client, on_gone: Callable[[Client], None]) -> None:
+        """Whose it is, and who wants to know when it has gone. Called before the application is."""
+        self.flashq = client
+        self._on_gone = on_gone
+        if hasattr(self, "scope"):  # else the handshake was wrong, and has been answered
+            self.scope[CLIENT] = client  # type: ignore[typeddict-unknown-key]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It went."""
+        super().connection_lost(exc)
+        self.flashq.leave()
+        self._on_gone(self.flashq)
+
+
 class HttpConnection(HttpToolsProtocol):
     """One client's connection."""
 
@@ -77,6 +98,12 @@ class HttpConnection(HttpToolsProtocol):
         self._wait(None)
         self.flashq.leave()
         self._hall.on_gone(self.flashq)
+
+    def handle_websocket_upgrade(self) -> None:
+        """It goes on as a WebSocket, still the same client."""
+        super().handle_websocket_upgrade()
+        self._wait(None)
+        cast(SocketConnection, self.transport.get_protocol()).belongs_to(self.flashq, self._hall.on_gone)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """It sends nothing more: what it asked is answered, unless it waits for jobs, which then may be lost on it."""

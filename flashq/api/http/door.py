@@ -19,10 +19,15 @@ from flashq.api.http.compression import compressed
 from flashq.api.http.cors import Cors
 from flashq.api.http.failures import JSON_TYPE, Headers, HttpFailure
 from flashq.api.http.headers import ANYONE, Authenticate, Seen
+from flashq.api.http.live import streams
+from flashq.api.http.live.hub import Hub
+from flashq.api.http.live.sockets import Sockets
+from flashq.api.http.live.targets import is_stream, of_stream, query_of
 from flashq.api.http.marks import CLIENT, PRINCIPAL, REAL
 from flashq.api.http.plans import Plan
 from flashq.api.http.routing import Found, Tree
 from flashq.api.http.ways import Ways
+from flashq.errors import FlashqError
 
 log = structlog.get_logger()
 V1: Final = b"/api/v1"
@@ -40,20 +45,23 @@ class Door:
     """The ASGI application."""
 
     def __init__(
-        self, ways: Ways, behind: App, *, authenticate: Authenticate | None, cors: Cors, bodies: Bodies
-    ) -> None:
+        self, ways: Ways, behind: App, *, authenticate: Authenticate | None, cors: Cors, bodies: Bodies,
+        hub: Hub, sockets: Sockets,
+    ) -> None:  # fmt: skip
         """`behind` serves what is no command."""
         self._ways = ways
         self._behind = behind
         self._authenticate = authenticate
         self._cors = cors
         self._bodies = bodies
+        self._hub = hub
+        self._sockets = sockets
         self._tree = Tree()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._behind(scope, receive, send)
+        if scope["type"] == "websocket":
+            await self._sockets.serve(scope, receive, send)
             return
         path: bytes = scope["raw_path"]
         real = path.startswith(V1)
@@ -84,6 +92,9 @@ class Door:
     ) -> None:  # fmt: skip
         if seen.origin and scope["method"] not in _SAFE and not self._cors.may_act(seen.origin, scope["headers"]):
             raise HttpFailure(403, "Pages of this origin may not do this: see cors_allow_origin")
+        if is_stream(path):
+            await self._stream(scope, send, seen, path)
+            return
         principal = ANYONE if self._is_open(path) else seen.principal(self._authenticate)
         found = self._tree.find(path)
         if found is not None:
@@ -95,6 +106,14 @@ class Door:
             if real:
                 scope["path"], scope["raw_path"] = scope["path"][len(V1) :], path
             await self._behind(scope, receive, send)
+
+    async def _stream(self, scope: Scope, send: Send, seen: Seen, path: bytes) -> None:
+        """Serve a stream of events; here a token may stand in the address."""
+        principal = seen.principal_or(self._authenticate, query_of(scope["query_string"]).get("token", ""))
+        try:
+            await streams.serve(self._hub, scope, send, of_stream(path), principal)
+        except FlashqError as error:
+            raise streams.refused(error) from None
 
     def _is_open(self, path: bytes) -> bool:
         return self._authenticate is None or path in OPEN or path.startswith(OPEN_BELOW)

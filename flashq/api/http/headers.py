@@ -41,11 +41,17 @@ class Seen:
 
     def principal(self, authenticate: Authenticate | None) -> str:
         """Who asks. Raises HttpFailure 401."""
+        return self.principal_or(authenticate, "")
+
+    def principal_or(self, authenticate: Authenticate | None, token: str) -> str:
+        """Who asks; without the header, whom `token` of the address names. Raises HttpFailure 401."""
         if authenticate is None:
             return ANYONE
         who = None
         if self.authorization.startswith(BEARER):
             who = authenticate(self.authorization[len(BEARER) :].decode("latin-1"))
+        elif token and not self.authorization:
+            who = authenticate(token)
         if who is None:
             raise unauthenticated()
         return who

@@ -14,6 +14,7 @@ from flashq.api.http.pages.page import Page
 from flashq.api.http.table import Route
 from flashq.api.statuses import STATUS_OF
 from flashq.protocol.command_base import JobOptions
+from flashq.protocol.happenings import KINDS
 
 Schema = dict[str, Any]
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
@@ -76,6 +77,8 @@ def document(routes: Sequence[Route], pages: Sequence[Page]) -> Schema:
             paths.setdefault(path, {})[route.method.lower()] = _of_route(route, path)
     for page in pages:
         paths.setdefault(page.path, {})[page.method.lower()] = _of_page(page)
+    for path, summary in STREAMS.items():
+        paths[path] = {"get": _of_stream(path, summary)}
     paths["/command"] = {"post": _COMMAND}
     return {
         "openapi": "3.1.0",
@@ -160,6 +163,33 @@ def _of_page(page: Page) -> Schema:
     if page.kind is not None:
         content = {"application/json": {"schema": _object(page.kind, 1), "example": page.body}}
         whole["requestBody"] = {"required": True, "content": content}
+    return whole
+
+
+STREAMS: Final = {
+    "/events": "Everything that happens",
+    "/events/{queue}": "What happens in a queue",
+    "/queues/{queue}/events": "What happens in a queue",
+    "/events/job/{id}": "What happens to a job",
+}
+
+
+def _of_stream(path: str, summary: str) -> Schema:
+    example = 'id: 0-17-42\nevent: completed\ndata: {"event_type":"completed","queue":"mail","job_id":1024,…}\n\n'
+    responses: Schema = {
+        "200": {"description": "Server-sent events, without end",
+                "content": {"text/event-stream": {"schema": {"type": "string"}, "example": example}}},
+    }  # fmt: skip
+    responses |= {str(status): {"$ref": f"#/components/responses/{status}"} for status in (400, 401, 404, 405, 503)}
+    whole = _operation("GET", path, "Events", summary, responses)
+    kinds = ", ".join(KINDS)
+    whole["parameters"] = [
+        *(_parameter(name, "path", int if name == "id" else str) for name in _PARAMETER.findall(path)),
+        _parameter("events", "query", str) | {"description": f"Only these, with commas between them, of {kinds}"},
+        _parameter("token", "query", str) | {"description": "In place of the header, which browsers cannot set here"},
+        {"name": "Last-Event-ID", "in": "header", "schema": {"type": "string"},
+         "description": "The last event seen: what was missed since then comes first"},
+    ]  # fmt: skip
     return whole
 
 

@@ -10,6 +10,9 @@ from flashq.api.http.asgi import Bodies
 from flashq.api.http.cors import Cors
 from flashq.api.http.door import Door
 from flashq.api.http.history import History
+from flashq.api.http.live.dashboard import Dashboard
+from flashq.api.http.live.hub import Hub
+from flashq.api.http.live.sockets import Sockets
 from flashq.api.http.pages.page import Host
 from flashq.api.http.server import HttpServer
 from flashq.api.http.ways import Ways
@@ -17,6 +20,7 @@ from flashq.api.http.workers import WORKER_BEAT, Workers, decode_worker
 from flashq.protocol.tokens import authenticator
 from flashq.transport.answering import OnNotice
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
+from flashq.transport.following import Following
 from flashq.transport.shared_memory import SharedState
 
 BODIES_BYTES_MAX: Final = 512 << 20
@@ -27,6 +31,7 @@ class Peers(Protocol):
     """The ways to other processes, and their end."""
 
     ways: Ways
+    following: Following
 
     def on_peer(self, order: PeerGone | PeerReady) -> None:
         """A peer came or went."""
@@ -71,9 +76,15 @@ class Process:
         self._history = History(self._state)
         ways = self._peers.ways
         host = Host(ctx.name, settings, self._state, ways, self._history, self._workers, self._count)
+        authenticate, cors = authenticator(settings.auth_tokens), Cors(settings.cors_allow_origin)
+        self._hub = Hub(ways, self._peers.following, settings.shards)
+        dashboard = Dashboard(host, ctx.gid(0), settings.dashboard_interval_ms / 1_000)
+        sockets = Sockets(
+            self._hub, dashboard, authenticate=authenticate, cors=cors, auth_s=settings.preauth_timeout_ms / 1_000
+        )
         door = Door(
-            ways, make_app(host), authenticate=authenticator(settings.auth_tokens),
-            cors=Cors(settings.cors_allow_origin), bodies=Bodies(settings.frame_bytes_max, BODIES_BYTES_MAX),
+            ways, make_app(host), authenticate=authenticate, cors=cors, hub=self._hub, sockets=sockets,
+            bodies=Bodies(settings.frame_bytes_max, BODIES_BYTES_MAX),
         )  # fmt: skip
         self._server = HttpServer(ctx, door, ways.forwarder)
         self.stop_ordered = asyncio.Event()
@@ -87,6 +98,7 @@ class Process:
 
     async def stop(self) -> None:
         """Returns when what was asked is answered and all is closed."""
+        await self._hub.stop()
         await self._server.stop()
         self._history.stop()
         await self._peers.stop()

@@ -1,6 +1,7 @@
 """The listening end: connections from an open door to an application, until told to stop."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Iterator, Sequence
 from typing import Final, cast
@@ -9,12 +10,17 @@ from uvicorn.config import Config
 
 from flashq.api.http.asgi import App
 from flashq.api.http.calls import Call, Client
-from flashq.api.http.connection import Hall, HttpConnection
+from flashq.api.http.connection import Hall, HttpConnection, SocketConnection
 from flashq.transport.child import ChildContext
 from flashq.transport.forwarding import Forwarder
 
 LOOK_S: Final = 0.02
 """Between looks while we stop."""
+PING_S: Final = 30.0
+SILENT_S: Final = 120.0
+"""A WebSocket that answers no ping is ended after so long."""
+MESSAGE_BYTES_MAX: Final = 64 << 10
+"""What a client may send on a WebSocket at once; but for a token, it is ignored."""
 
 
 class HttpServer:
@@ -27,10 +33,13 @@ class HttpServer:
         self._number = 0
         self._servers: list[asyncio.Server] = []
         config = Config(
-            app, interface="asgi3", lifespan="off", ws="none", http="httptools", log_config=None,
+            app, interface="asgi3", lifespan="off", ws=SocketConnection, http="httptools", log_config=None,
             access_log=False, proxy_headers=False, server_header=False,
-            timeout_keep_alive=max(1, ctx.settings.http_keep_alive_ms // 1000),
+            ws_max_size=MESSAGE_BYTES_MAX, ws_ping_interval=PING_S, ws_ping_timeout=SILENT_S - PING_S,
+            ws_per_message_deflate=False, timeout_keep_alive=max(1, ctx.settings.http_keep_alive_ms // 1000),
         )  # fmt: skip
+        # It notes each WebSocket with its whole address, and there may be a token in that.
+        logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
         config.load()
         self._hall = Hall(
             self._loop, config, next_gid=self._next_gid, on_gone=self._gone, on_pipelined=self._end_waits,
@@ -51,6 +60,8 @@ class HttpServer:
         leave and might give it jobs.
         """
         self._forwarder.ended(client.gid)
+        if client.listener is not None:
+            client.listener.end()
 
     def _connections(self) -> Iterator[HttpConnection]:
         return iter(cast(list[HttpConnection], list(self._hall.state.connections)))

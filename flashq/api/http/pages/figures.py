@@ -4,14 +4,18 @@ import time
 from typing import Any, Final
 
 from flashq.api.http import examples
-from flashq.api.http.pages.page import Asked, Page
+from flashq.api.http.pages.page import Asked, Host, Page
 from flashq.transport.shard_region import NO_LIMIT, OTHER
 
 _GROUP: Final = "Figures"
 
 
 async def _metrics(asked: Asked) -> Any:
-    host = asked.host
+    return metrics(asked.host)
+
+
+def metrics(host: Host) -> dict[str, Any]:
+    """Totals, rates and queues."""
     totals = host.history.totals()
     return {
         "total_pushed": totals.pushed, "total_completed": totals.completed, "total_failed": totals.failed,

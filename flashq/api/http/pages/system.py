@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flashq import machine
 from flashq.api.http.pages.health import mono_ms
-from flashq.api.http.pages.page import Asked, Page
+from flashq.api.http.pages.page import Asked, Host, Page
 
 _MB: Final = 1024 * 1024
 _TICK: Final = os.sysconf("SC_CLK_TCK")
@@ -38,7 +38,11 @@ class Usage:
 
 
 async def _system(asked: Asked) -> Any:
-    host = asked.host
+    return system_metrics(asked.host)
+
+
+def system_metrics(host: Host) -> dict[str, Any]:
+    """What all processes take together."""
     header = host.state.header
     usage = Usage([header.pid, *(row.pid for row in host.state.processes() if row.pid)])
     total = machine.memory_bytes()

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from flashq.api.http.openapi import document, schema_of
+from flashq.api.http.live.targets import is_stream
+from flashq.api.http.openapi import STREAMS, document, schema_of
 from flashq.api.http.pages.all import PAGES
 from flashq.api.http.table import ROUTES
 from flashq.protocol import commands
@@ -26,6 +27,8 @@ def test_every_route_and_page_is_in_it() -> None:
     described = {(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods}
     served = {(path, route.method.lower()) for route in ROUTES for path in (route.path, *route.also)}
     served |= {(page.path, page.method.lower()) for page in PAGES}
+    assert all(is_stream(path.encode()) for path in STREAMS)
+    served |= {(path, "get") for path in STREAMS}
     assert described == served | {("/command", "post")}
     json.dumps(DOCUMENT)
 
