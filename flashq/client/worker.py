@@ -3,6 +3,8 @@
 Rules kept here
 - Never more than `concurrency` jobs at once, and none is pulled that could not start at once.
 - Jobs are pulled with `release_on_disconnect`: a worker that dies, or loses its server, gives them back at once.
+- Their leases are short (`lease_ms`) and renewed three times in each, so that a worker that hangs or is cut off loses
+  its jobs soon, and a long job keeps its own. A handler that blocks the event loop hangs; plain functions do not.
 - Every ack and fail carries the job's lease; one that is lost by then was given to another worker, which is logged.
 - `stop` pulls nothing more and waits for what runs; what is not done in time returns to its queue.
 
@@ -21,11 +23,13 @@ from flashq.client.client import Client
 from flashq.client.errors import UnknownOutcome
 from flashq.client.objects import Job
 from flashq.client.wire import CodecName
-from flashq.errors import FlashqError, InvalidArgument, LimitExceeded, Unavailable
+from flashq.errors import FlashqError, InvalidArgument, JobNotFound, LeaseLost, LimitExceeded, Unavailable
 
 Handler = Callable[[Job], Awaitable[object]] | Callable[[Job], object]
 """Runs a job; what it returns is the job's result. A plain function runs in a thread."""
 
+LEASE_MS: Final = 30_000
+LEASE_MS_MIN: Final = 100
 _RETRY_S: Final = 1.0
 _ERROR_TEXT_MAX: Final = 1_000
 _log = logging.getLogger("flashq.worker")
@@ -43,19 +47,22 @@ class Worker:
         token: str | None = None,
         codec: CodecName = "msgpack",
         concurrency: int = 1,
-        lease_ms: int | None = None,
+        lease_ms: int = LEASE_MS,
         stop_timeout_ms: int = 30_000,
     ) -> None:
-        """`lease_ms`: how long a job may take before others may have it; None is what the server is configured to."""
+        """`lease_ms`: after how long a silence of this worker others may have its jobs; not how long they may take."""
         if concurrency < 1:
             raise ValueError(f"concurrency = {concurrency}: allowed is 1 or more")
+        if lease_ms < LEASE_MS_MIN:
+            raise ValueError(f"lease_ms = {lease_ms}: allowed is {LEASE_MS_MIN} or more")
         self.queue = queue
         self._handler = handler
         self._client = Client(address, token=token, codec=codec)
         self._concurrency = concurrency
         self._lease_ms = lease_ms
         self._stop_timeout_s = stop_timeout_ms / 1000
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[asyncio.Task[None], Job] = {}
+        self._renewing: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         self._leaving = False
@@ -73,6 +80,7 @@ class Worker:
         if self._pulling is None:
             await self._client.connect()
             self._pulling = asyncio.create_task(self._pull())
+            self._renewing = asyncio.create_task(self._renew())
 
     async def run(self) -> None:
         """Start, and work until `stop` is called or the server refuses the worker (RequestError)."""
@@ -87,6 +95,9 @@ class Worker:
         self._stopping.set()
         await self._settle()
         self._leaving = True
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
         await self._client.finish()
         await asyncio.wait([self._pulling])
         if (error := self._pulling.exception()) is not None:
@@ -129,13 +140,31 @@ class Worker:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), _RETRY_S)
 
+    async def _renew(self) -> None:
+        """Say of each job that runs that it is worked on, while there is time left."""
+        lost: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(self._lease_ms / 3000)
+            lost &= self._running.keys()
+            for task, job in list(self._running.items()):
+                if task in lost or task.done():
+                    continue
+                try:
+                    await self._client.heartbeat(job)
+                except (JobNotFound, LeaseLost) as error:
+                    if not task.done():
+                        lost.add(task)
+                        _log.warning("job %d is not this worker's any more: %s", job.id, error)
+                except FlashqError as error:
+                    _log.warning("the lease of job %d could not be renewed: %s", job.id, error)
+
     def _begin(self, job: Job) -> None:
         task = asyncio.create_task(self._carry_out(job), name=f"job-{job.id}")
-        self._running.add(task)
+        self._running[task] = job
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        self._running.pop(task, None)
         self._changed.set()
 
     async def _carry_out(self, job: Job) -> None:

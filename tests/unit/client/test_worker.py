@@ -181,3 +181,49 @@ async def test_worker_survives_its_server(monkeypatch: pytest.MonkeyPatch) -> No
 def test_concurrency_below_one_is_refused() -> None:
     with pytest.raises(ValueError, match="concurrency = 0"):
         Worker("mail", lambda job: None, concurrency=0)
+
+
+async def test_leases_of_what_runs_are_renewed_until_it_ends() -> None:
+    """A long job keeps its lease, which is as short as a hanging worker should hold up its jobs."""
+    line = Line("long")
+    beats = asyncio.Event()
+
+    def answer(peer: Peer, request: Fields) -> Mapping[str, object] | None:
+        if request["cmd"] == "HEARTBEAT":
+            assert (request["id"], request["lease"]) == (1, 101)
+            if sum(each["cmd"] == "HEARTBEAT" for each in line.told) >= 2:
+                beats.set()
+        return line.answer(peer, request)
+
+    async def handle(job: Job) -> None:
+        await beats.wait()
+
+    async with scripted(answer) as script, Worker("mail", handle, address=script.address, lease_ms=150):
+        await script.wait_for(lambda: any(each["cmd"] == "ACK" for each in line.told))
+        assert _pulls(script)[0]["lease_ms"] == 150
+
+
+async def test_a_job_that_was_given_to_another_is_not_renewed_again(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line("lost", "kept")
+    kept = asyncio.Event()
+
+    def answer(peer: Peer, request: Fields) -> Mapping[str, object] | None:
+        reply = line.answer(peer, request)
+        if request["cmd"] == "HEARTBEAT" and request["id"] == 1:
+            return {"ok": False, "error": "Lease lost: job 1 was given to another worker", "code": "lease_lost"}
+        if sum(each["cmd"] == "HEARTBEAT" and each["id"] == 2 for each in line.told) >= 3:
+            kept.set()
+        return reply
+
+    async def handle(job: Job) -> None:
+        await kept.wait()
+
+    async with scripted(answer) as script, Worker("mail", handle, address=script.address, concurrency=2, lease_ms=150):
+        await script.wait_for(lambda: sum(each["cmd"] == "ACK" for each in line.told) == 2)
+    assert sum(each["cmd"] == "HEARTBEAT" and each["id"] == 1 for each in line.told) == 1
+    assert "job 1 is not this worker's any more" in caplog.text
+
+
+def test_a_lease_too_short_to_be_renewed_is_refused() -> None:
+    with pytest.raises(ValueError, match="lease_ms = 10: allowed is 100 or more"):
+        Worker("mail", lambda job: None, lease_ms=10)
