@@ -20,6 +20,7 @@ from flashq.cluster.roles import Component, Role
 from flashq.config import Settings
 from flashq.errors import ConfigError, JournalCorrupt
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Stop
+from flashq.transport.shard_region import COUNTERS
 from flashq.transport.shared_memory import SharedState
 
 PARTS: dict[str, str] = {}
@@ -51,7 +52,7 @@ def perform(ctx: ChildContext, part: str) -> int:
         heart = SharedState.attach(ctx.run, writable=True).writer(ctx.index, ctx.incarnation)
     while True:
         if heart is not None and part != "hang":
-            heart.write(time.monotonic_ns() // 1_000_000, *[0] * 17)
+            heart.write(time.monotonic_ns() // 1_000_000, *[0] * len(COUNTERS))
         select.select([ctx.control], [], [], 0.1)
         for order in ctx.control.orders():
             say(f"{ctx.name} hears {order}")
