@@ -8,6 +8,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
+from flashq.engine.links import DONE, run_ended
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept
 from flashq.engine.telling import tell
@@ -101,6 +102,8 @@ def ack_batch(
     if n > 1 and tokens is None and results is None:
         first, last = ids[0], ids[-1]
         if last - first == (n - 1) * STEP and ids == list(range(first, last + 1, STEP)) and ack_run(engine, first, n):
+            if engine.endings:
+                settle(engine)
             return []
     refused: list[tuple[int, FlashqError]] = []
     for k, job_id in enumerate(ids):
@@ -168,6 +171,8 @@ def _finish_run(engine: Engine, pieces: list[tuple[Page, int, int, Lease]], firs
         marks[start:stop] = [done] * count
         end_lease(engine, lease, count)
         keep(engine, Kept(page, start, stop, done, sum(map(len, page.jobs[start:stop]))))
+        if page.defaults.parent:
+            run_ended(engine, page, start, stop, DONE)
     queue.active -= n
     if queue.gate:
         engine.free(queue)

@@ -7,8 +7,9 @@ Rules kept here
 - A draft that its leader's process did not live to decide was promised to nobody: it is discarded at the next start,
   so that a client that repeats its request gets it once.
 
-Messages, in order for each pair of slots: `store` [root, codec, frame] from the leader, `stored` [root, slot, ids,
-refusal] back, then `accept` [root, parents, families] or `discard` [root]. Slots of this shard do all of it at once.
+Messages, in order for each pair of slots: `store` [root, codec, frame, bundles] from the leader, `stored` [root, slot,
+ids, refusal] back, then `accept` [root, parents, families, bundles' parents] or `discard` [root]. Slots of this shard
+do all of it at once.
 This is two-phase commit with presumed abort (J. Gray, Notes on Data Base Operating Systems, 1978).
 """
 
@@ -19,7 +20,7 @@ from flashq.engine import events
 from flashq.engine.engine import Engine
 from flashq.engine.outbox import HANDLERS, post
 from flashq.engine.parts import Refusal, start
-from flashq.engine.storing import Entries, encoded, store
+from flashq.engine.storing import Bundled, Entries, encoded, store
 from flashq.errors import FlashqError, RequestError, Unavailable
 from flashq.protocol.commands import FlowChild
 
@@ -28,32 +29,58 @@ DECIDED_WITHIN_MS: Final = 5_000
 
 
 class Member(NamedTuple):
-    """One job of a draft."""
+    """One job of a draft, with options or not."""
 
     child: FlowChild
     """Its queue and options, checked and folded; `children` None."""
     payload: bytes
     slot: int
+    number: int
+    """Its place among all jobs of the draft."""
     parent: int
-    """The index of its parent among the members, which comes before it; -1: none."""
+    """The number of its parent, which is less than its own; -1: none."""
     where: str
     """How errors call it; empty: the request itself."""
+
+
+class Bunch(NamedTuple):
+    """Children of one parent, of one queue, without options (bundles.py)."""
+
+    queue: str
+    slot: int
+    parent: int
+    payloads: list[bytes]
+    numbers: list[int]
+
+
+class Plan(NamedTuple):
+    """All jobs of a draft, and who is whose child."""
+
+    members: Sequence[Member]
+    """The first of them is number 0, and its slot leads."""
+    bunches: Sequence[Bunch]
+    families: Sequence[tuple[int, int, int]]
+    """(number of a parent, of its first child, how many they are); children have neighbouring numbers."""
+    jobs: int
+
+
+NOTHING: Final = Plan((), (), (), 0)
 
 
 class Draft:
     """One push that waits to be decided."""
 
-    __slots__ = ("done", "error", "ids", "members", "open", "refusal", "root", "slots", "timer")
+    __slots__ = ("done", "error", "ids", "open", "plan", "refusal", "root", "slots", "timer")
 
-    def __init__(self, root: int, slots: list[int], members: Sequence[Member]) -> None:
+    def __init__(self, root: int, slots: list[int], plan: Plan) -> None:
         self.root = root
         self.slots = slots
-        self.members = members
-        """Empty after a restart, which nothing survives that could be told of it."""
+        self.plan = plan
+        """`NOTHING` after a restart, which nothing survives that could be told of it."""
         self.open = set(slots)
         """Slots that have not answered."""
         self.ids: dict[int, list[int]] = {}
-        """What each slot has stored, in the order of the members."""
+        """What each slot has stored: members, then bunches."""
         self.refusal: tuple[int, Refusal] | None = None
         """The first: (slot, refusal)."""
         self.error: FlashqError | None = None
@@ -67,9 +94,16 @@ class Draft:
         return not self.open
 
     def member_ids(self) -> list[int]:
-        """The id of each member."""
+        """The id of each job, by number. All slots have accepted."""
+        plan = self.plan
+        all_ids = [0] * plan.jobs
         each = {slot: iter(ids) for slot, ids in self.ids.items()}
-        return [next(each[member.slot]) for member in self.members]
+        for member in plan.members:
+            all_ids[member.number] = next(each[member.slot])
+        for bunch in plan.bunches:
+            for number, job_id in zip(bunch.numbers, each[bunch.slot], strict=False):
+                all_ids[number] = job_id
+        return all_ids
 
 
 class Refused(RequestError):
@@ -80,34 +114,57 @@ class Refused(RequestError):
         self.code = code  # type: ignore[misc]
 
 
-def begin(engine: Engine, codec: int, members: Sequence[Member]) -> Draft:
+class _Share:
+    """One slot's jobs of a draft that begins."""
+
+    __slots__ = ("bundled", "members")
+
+    def __init__(self) -> None:
+        self.members: list[Member] = []
+        self.bundled: list[tuple[str, list[bytes]]] = []
+
+
+def begin(engine: Engine, codec: int, plan: Plan) -> Draft:
     """Store a push by halves; the first member's slot, which is ours, leads. Look at `decided`, or set `done`.
 
     Raises what the leader's own slot refuses, with nothing stored.
     """
-    groups: dict[int, list[Member]] = {}
-    for member in members:
-        groups.setdefault(member.slot, []).append(member)
-    lead = members[0].slot
-    frames = {slot: encoded(codec, [m.child for m in group]) for slot, group in groups.items()}
-    own = groups[lead]
-    part = store(engine, 0, lead, codec, frames[lead], [(m.child, m.payload) for m in own])
+    shares: dict[int, _Share] = {}
+    for member in plan.members:
+        _share_of(shares, member.slot).members.append(member)
+    for bunch in plan.bunches:
+        _share_of(shares, bunch.slot).bundled.append((bunch.queue, bunch.payloads))
+    frames = {slot: encoded(codec, [m.child for m in share.members]) for slot, share in shares.items()}
+    lead = plan.members[0].slot
+    own = shares[lead]
+    part = store(engine, 0, lead, codec, frames[lead], _entries(own), own.bundled)
     if isinstance(part, tuple):
-        raise _worded(own, part)
+        raise _worded(own.members, part)
     root = part.root
-    draft = engine.drafts[root] = Draft(root, list(groups), members)
+    draft = engine.drafts[root] = Draft(root, list(shares), plan)
     engine.record(events.DraftBegun(root, draft.slots))
     start(engine, part)
-    for slot, group in groups.items():
+    for slot, share in shares.items():
         if slot == lead:
             continue
         if engine.owns[slot]:
-            _store(engine, root, slot, codec, frames[slot], [(m.child, m.payload) for m in group])
+            _store(engine, root, slot, codec, frames[slot], _entries(share), share.bundled)
         else:
-            post(engine, lead, slot, "store", [root, codec, frames[slot]])
+            post(engine, lead, slot, "store", [root, codec, frames[slot], [list(one) for one in share.bundled]])
     if not draft.decided:
         draft.timer = engine.mono_timers.add(engine.mono_ms + DECIDED_WITHIN_MS, _too_late, draft)
     return draft
+
+
+def _share_of(shares: dict[int, _Share], slot: int) -> _Share:
+    share = shares.get(slot)
+    if share is None:
+        share = shares[slot] = _Share()
+    return share
+
+
+def _entries(share: _Share) -> Entries:
+    return [(member.child, member.payload) for member in share.members]
 
 
 def _worded(group: Sequence[Member], refusal: Refusal) -> Refused:
@@ -120,12 +177,14 @@ def _worded(group: Sequence[Member], refusal: Refusal) -> Refused:
 
 
 def _on_store(engine: Engine, source: int, target: int, body: Any) -> None:
-    root, codec, frame = body
-    _store(engine, root, target, codec, frame, None)
+    root, codec, frame, bundled = body
+    _store(engine, root, target, codec, frame, None, bundled)
 
 
-def _store(engine: Engine, root: int, slot: int, codec: int, frame: bytes, entries: Entries | None) -> None:
-    part = store(engine, root, slot, codec, frame, entries)
+def _store(
+    engine: Engine, root: int, slot: int, codec: int, frame: bytes, entries: Entries | None, bundled: Bundled
+) -> None:  # fmt: skip
+    part = store(engine, root, slot, codec, frame, entries, bundled)
     if isinstance(part, tuple):
         post(engine, slot, root & 1023, "stored", [root, slot, [], list(part)])
     else:
@@ -152,30 +211,31 @@ def _on_stored(engine: Engine, source: int, target: int, body: Any) -> None:
 def _decide(engine: Engine, draft: Draft) -> None:
     if draft.refusal is not None:
         slot, refusal = draft.refusal
-        refuse(engine, draft, _worded([m for m in draft.members if m.slot == slot], refusal))
+        refuse(engine, draft, _worded([m for m in draft.plan.members if m.slot == slot], refusal))
         return
     _end(engine, draft, accepted=True)
-    parents, families = _families(draft)
-    for slot in draft.slots:
-        body = [draft.root, parents.get(slot, []), families.get(slot, [])]
+    for slot, body in _bodies(draft).items():
         post(engine, draft.root & 1023, slot, "accept", body)
     if draft.done is not None:
         draft.done()
 
 
-def _families(draft: Draft) -> tuple[dict[int, list[Any]], dict[int, list[Any]]]:
-    """For each slot: the parents of its members, and the children of its members."""
-    ids = draft.member_ids()
-    parents: dict[int, dict[int, list[int]]] = {}
-    children: dict[int, list[int]] = {}
-    for member, job_id in zip(draft.members, ids, strict=True):
+def _bodies(draft: Draft) -> dict[int, list[Any]]:
+    """What each slot is told of the acceptance: parents of its members, its families, and parents of its bundles."""
+    plan, ids = draft.plan, draft.member_ids()
+    bodies: dict[int, list[Any]] = {slot: [draft.root, [], [], []] for slot in draft.slots}
+    parents: dict[tuple[int, int], list[int]] = {}
+    for member in plan.members:
         if member.parent >= 0:
-            children.setdefault(ids[member.parent], []).append(job_id)
-            parents.setdefault(member.slot, {}).setdefault(ids[member.parent], []).append(job_id)
-    families: dict[int, list[Any]] = {}
-    for parent, its in children.items():
-        families.setdefault(parent & 1023, []).append([parent, its])
-    return {slot: [list(one) for one in its.items()] for slot, its in parents.items()}, families
+            parents.setdefault((member.slot, ids[member.parent]), []).append(ids[member.number])
+    for (slot, parent), children in parents.items():
+        bodies[slot][1].append([parent, children])
+    for number, first, count in plan.families:
+        parent = ids[number]
+        bodies[parent & 1023][2].append([parent, ids[first : first + count]])
+    for bunch in plan.bunches:
+        bodies[bunch.slot][3].append(ids[bunch.parent])
+    return bodies
 
 
 def refuse(engine: Engine, draft: Draft, error: FlashqError) -> None:
@@ -213,7 +273,7 @@ def abandon(engine: Engine) -> None:
 
 
 def begun(engine: Engine, event: events.DraftBegun) -> None:
-    engine.drafts[event.root] = Draft(event.root, event.slots, ())
+    engine.drafts[event.root] = Draft(event.root, event.slots, NOTHING)
 
 
 def ended(engine: Engine, event: events.DraftEnded) -> None:

@@ -6,9 +6,9 @@ from flashq.engine import events, names, uniqueness
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
 from flashq.engine.history import note
-from flashq.engine.jobs import NO_OPTIONS, Job, State
+from flashq.engine.jobs import NO_OPTIONS, Job, Link, State
 from flashq.engine.leases import Done, Lease
-from flashq.engine.links import DEAD, DONE, GONE, ended
+from flashq.engine.links import DEAD, DONE, GONE, ended, run_ended
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept, Queue
 from flashq.engine.telling import tell
@@ -30,6 +30,8 @@ def as_record(page: Page, i: int) -> Job:
     record.backoff = defaults.backoff_ms
     record.ttl = defaults.ttl_ms
     record.timeout = defaults.timeout_ms
+    if defaults.parent:
+        record.link = Link(parent=defaults.parent)
     lease = page.leases[i] if page.leases is not None else None
     if type(lease) is Lease:
         record.state = State.ACTIVE
@@ -120,6 +122,8 @@ def forget(engine: Engine, page: Page, i: int, *, bad: bool) -> None:
         names.let_go(engine, job)
         if bad and job.link is not None:
             ended(engine, job, GONE)
+    elif bad:
+        run_ended(engine, page, i, i + 1, GONE)
     slot = page.slot
     seq = page.base + i
     if page.queue.watched:
@@ -134,6 +138,7 @@ def forget_run(engine: Engine, page: Page, start: int, stop: int) -> None:
     if queue.watched:
         ids = range((page.base + start) << 10 | slot.no, (page.base + stop) << 10 | slot.no, 1024)
         tell_waits_of_run(engine, queue, ids, Outcome(REMOVED))
+    run_ended(engine, page, start, stop, GONE)
     slot.bad.add(page.base + start, page.base + stop)
     page.clear(start, stop)
 
@@ -185,6 +190,8 @@ def complete(
         if job.options.remove_on_complete:
             forget(engine, page, i, bad=False)
             return []
+    elif page.defaults.parent:
+        run_ended(engine, page, i, i + 1, DONE)
     done = Done(engine.now_ms, started_at, token, result, codec)
     page.marks()[i] = done
     size = len(job.data if record else job) + (len(result) if result else 0)

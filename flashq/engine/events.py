@@ -396,6 +396,8 @@ class Stored(Event, tag=102, frozen=True):
     codec: int
     frame: bytes
     ids: list[int]
+    bundles: list[tuple[str, list[tuple[int, int]], list[bytes]]] = []
+    """Children without options (bundles.py): queue, their ids as (first, count), payloads."""
 
 
 class DraftBegun(Event, tag=103, frozen=True):
@@ -421,6 +423,8 @@ class Accepted(Event, tag=105, frozen=True):
     """(parent, its children in this slot)"""
     families: list[tuple[int, list[int]]]
     """(job of this slot, all of its children)"""
+    bundled: list[int] = []
+    """The parent of each bundle of the part."""
 
 
 class Discarded(Event, tag=106, frozen=True, gc=False):

@@ -7,13 +7,14 @@ parent, and the parent is held until all of them have completed (dependencies.py
 
 from collections import deque
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from flashq.engine import drafts
-from flashq.engine.drafts import Draft, Member
+from flashq.engine.drafts import Bunch, Draft, Member, Plan
 from flashq.engine.engine import Engine
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Limits
@@ -21,11 +22,14 @@ from flashq.engine.storing import refusal_of
 from flashq.engine.validation import check_entry, check_queue_name
 from flashq.errors import InvalidArgument, LimitExceeded, RequestError
 from flashq.protocol.codec import payload_of
-from flashq.protocol.commands import Flow, FlowChild, JobOptions
+from flashq.protocol.commands import NULL, Flow, FlowChild, JobOptions
+from flashq.protocol.dispatch import Codec
 from flashq.protocol.slots import slot_of_queue
 
 CHILDREN_MAX: Final = 100_000
 """In one flow, at all levels together."""
+BUNDLED_FROM: Final = 64
+"""Fewer are not worth a page of ids of their own."""
 _OPTIONS: Final = tuple(field.name for field in msgspec.structs.fields(JobOptions))
 
 
@@ -34,46 +38,117 @@ def as_child(queue: str, options: JobOptions, data: Raw) -> FlowChild:
     return FlowChild(queue=queue, data=data, **{name: getattr(options, name) for name in _OPTIONS})
 
 
-def members_of(limits: Limits, flow: Flow, codec: int) -> list[Member]:
-    """The jobs of a flow. Raises InvalidArgument or LimitExceeded, naming the child that is at fault."""
-    if not flow.children:
-        raise InvalidArgument("Flow must have at least one child")
-    members: list[Member] = []
+def plan_of(limits: Limits, flow: Flow, codec: int, *, bundled_from: int = BUNDLED_FROM) -> Plan:
+    """The jobs of a flow. Raises InvalidArgument or LimitExceeded, naming the child that is at fault.
+
+    Children without options are bundled where a parent has at least `bundled_from` of them in one queue.
+    """
+    planning = _Planning(limits, codec)
     root = as_child(flow.queue, flow, flow.data)
-    root.children = flow.children
-    line: deque[tuple[FlowChild, int, str]] = deque([(root, -1, "")])
-    slots: dict[str, int] = {}
+    planning.members.append(planning.member(root, 0, -1, ""))
+    line: deque[tuple[list[FlowChild], int, str]] = deque([(flow.children, 0, "children")])
     while line:
-        child, parent, where = line.popleft()
-        children, child.children = child.children, None
-        slot = slots.get(child.queue)
+        children, parent, where = line.popleft()
+        if not children:
+            error = InvalidArgument("Flow must have at least one child")
+            raise error if parent == 0 else InvalidArgument(f"{where.removesuffix('.children')}: {error}")
+        line += planning.family(children, parent, where)
+    return planning.plan(bundled_from)
+
+
+class _Planning:
+    """A flow that is being flattened."""
+
+    def __init__(self, limits: Limits, codec: int) -> None:
+        self._limits = limits
+        self._codec = codec
+        self.members: list[Member] = []
+        self._bunches: dict[tuple[str, int], Bunch] = {}
+        self._families: list[tuple[int, int, int]] = []
+        self._plain: dict[str, tuple[FlowChild, int]] = {}
+        """By queue: a child without options, and the slot."""
+        self._mixed: set[tuple[str, int]] = set()
+        """(queue, parent) where some of the children have options: all are records there, so as to keep their order."""
+        self._jobs = 1
+
+    def family(self, children: list[FlowChild], parent: int, where: str) -> list[tuple[list[FlowChild], int, str]]:
+        """All children of one parent; what they have for children themselves."""
+        first = self._jobs
+        self._jobs += len(children)
+        if self._jobs > CHILDREN_MAX + 1:
+            raise LimitExceeded(f"Too many `children` ({self._jobs - 1} or more, max {CHILDREN_MAX})")
+        self._families.append((parent, first, len(children)))
+        nested = []
+        text, most = self._codec == Codec.TEXT, self._limits.data_bytes_max
+        for number, child in enumerate(children, first):
+            # Spelled out for children without options, of which there may be thousands: 1 us each.
+            data, child.data = child.data, NULL
+            known = self._plain.get(child.queue)
+            if known is None:
+                known = self._new_queue(child.queue, f"{where}[{number - first}]")
+            if child == known[0]:
+                payload = bytes(data) if text else payload_of(data, self._codec)
+                if len(payload) <= most:
+                    self._bunch(child.queue, parent, payload, number)
+                    continue
+            child.data = data
+            mine, child.children = child.children, None
+            at = f"{where}[{number - first}]"
+            self.members.append(self.member(child, number, parent, at))
+            self._mixed.add((child.queue, parent))
+            if mine is not None:
+                nested.append((mine, number, f"{at}.children"))
+        return nested
+
+    def _new_queue(self, queue: str, where: str) -> tuple[FlowChild, int]:
         try:
-            if slot is None:
-                check_queue_name(child.queue)
-                slot = slots[child.queue] = slot_of_queue(child.queue)
-            payload = payload_of(child.data, codec)
-            check_entry(limits, child, payload, None)
+            check_queue_name(queue)
+        except RequestError as e:
+            raise type(e)(f"{where}: {e}") from None
+        known = self._plain[queue] = (FlowChild(queue=queue), slot_of_queue(queue))
+        return known
+
+    def _bunch(self, queue: str, parent: int, payload: bytes, number: int) -> None:
+        bunch = self._bunches.get((queue, parent))
+        if bunch is None:
+            bunch = self._bunches[queue, parent] = Bunch(queue, self._plain[queue][1], parent, [], [])
+        bunch.payloads.append(payload)
+        bunch.numbers.append(number)
+
+    def member(self, child: FlowChild, number: int, parent: int, where: str) -> Member:
+        """Checked as a push is."""
+        try:
+            check_queue_name(child.queue)
+            payload = payload_of(child.data, self._codec)
+            check_entry(self._limits, child, payload, None)
             if child.job_id is not None:
                 raise InvalidArgument("invalid value: `job_id` cannot be given to jobs of a flow")
-            if children is not None and not children:
-                raise InvalidArgument("Flow must have at least one child")
         except RequestError as e:
             if not where:
                 raise
             raise type(e)(f"{where}: {e}") from None
-        if children:
-            prefix = f"{where}.children" if where else "children"
-            line += [(its, len(members), f"{prefix}[{k}]") for k, its in enumerate(children)]
-        members.append(Member(child, payload, slot, parent, where))
-        if len(members) + len(line) > CHILDREN_MAX + 1:
-            n = len(members) + len(line) - 1
-            raise LimitExceeded(f"Too many `children` ({n} or more, max {CHILDREN_MAX})")
-    return members
+        return Member(child, payload, slot_of_queue(child.queue), number, parent, where)
+
+    def plan(self, bundled_from: int) -> Plan:
+        bunches = []
+        for at, bunch in self._bunches.items():
+            if len(bunch.payloads) >= bundled_from and at not in self._mixed:
+                bunches.append(bunch)
+                continue
+            for number, payload in zip(bunch.numbers, bunch.payloads, strict=True):
+                child = FlowChild(queue=bunch.queue, data=Raw(payload))
+                self.members.append(Member(child, payload, bunch.slot, number, bunch.parent, ""))
+        self.members.sort(key=_by_number)
+        return Plan(self.members, bunches, self._families, self._jobs)
+
+
+_by_number: Final = attrgetter("number")
 
 
 def children_of_root(draft: Draft) -> list[int]:
     """The ids of the children of an accepted flow's parent, in the order in which they were given."""
-    return [job_id for job_id, member in zip(draft.member_ids(), draft.members, strict=True) if member.parent == 0]
+    _, first, count = draft.plan.families[0]
+    return draft.member_ids()[first : first + count]
 
 
 def push_depending(
@@ -92,6 +167,8 @@ def push_depending(
         error = refusal_of(engine, child, taken)
         if error is not None:
             refused.append((k, error))
-        else:
-            members.append(Member(child, payload, queue.slot.no, -1, f"jobs[{k}]" if len(entries) > 1 else ""))
-    return drafts.begin(engine, codec, members) if members else None, refused
+            continue
+        where = f"jobs[{k}]" if len(entries) > 1 else ""
+        members.append(Member(child, payload, queue.slot.no, len(members), -1, where))
+    plan = Plan(members, (), (), len(members))
+    return drafts.begin(engine, codec, plan) if members else None, refused

@@ -5,6 +5,7 @@ What is learnt of another job is its *fate*. The other job's slot finds it and t
 that waits acts on it (dependencies.py).
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -13,6 +14,7 @@ from flashq.engine.jobs import Job, Link, State
 
 if TYPE_CHECKING:
     from flashq.engine.engine import Engine
+    from flashq.engine.pages import Page
 
 ASKED: Final = 0
 """Not answered yet."""
@@ -29,10 +31,10 @@ FAILED: Final = (DEAD, GONE, UNKNOWN)
 
 
 class Ending(Struct, array_like=True, gc=False):
-    """A job that others wait for has ended, or died."""
+    """Jobs of one slot that another waits for have ended, or died."""
 
     watcher: int
-    other: int
+    others: Sequence[int]
     fate: int
 
 
@@ -73,11 +75,20 @@ def ended(engine: "Engine", job: Job, fate: int) -> None:
     if not engine.replaying:
         job_id = job.id
         if watchers:
-            engine.endings += [Ending(watcher, job_id, fate) for watcher in watchers]
+            engine.endings += [Ending(watcher, (job_id,), fate) for watcher in watchers]
         if link.parent:
-            engine.endings.append(Ending(link.parent, job_id, DONE if link.lenient else fate))
+            engine.endings.append(Ending(link.parent, (job_id,), DONE if link.lenient else fate))
     if fate != DEAD:
         link.watchers = None
+
+
+def run_ended(engine: "Engine", page: "Page", start: int, stop: int, fate: int) -> None:
+    """Plain jobs in the places [start, stop) ended: if they are children, their parent is told."""
+    parent = page.defaults.parent
+    if parent and not engine.replaying:
+        slot_no = page.slot.no
+        ids = range((page.base + start) << 10 | slot_no, (page.base + stop) << 10 | slot_no, 1024)
+        engine.endings.append(Ending(parent, ids, fate))
 
 
 def note(job: Job, unmet: dict[int, int], other: int, fate: int) -> bool:

@@ -42,6 +42,7 @@ class Page:
         "ms",
         "queue",
         "records",
+        "reserved",
         "slot",
     )
 
@@ -58,6 +59,8 @@ class Page:
         """Places that are not empty."""
         self.records = 0
         """How many `Job` records were ever put here; 0: all are plain."""
+        self.reserved = False
+        """Jobs will come into its empty places (bundles.py)."""
         self.at = array("H")
         self.ms = array("q")
         self.last_ms = -1
@@ -95,6 +98,11 @@ class Page:
             leases = self.leases = [None] * PAGE
         return leases
 
+    def fill(self, start: int, payloads: list[bytes]) -> None:
+        """Plain jobs come into places that were reserved for them."""
+        self.jobs[start : start + len(payloads)] = payloads
+        self.live += len(payloads)
+
     def clear(self, start: int, stop: int) -> None:
         """Jobs ended and are not kept: their places are empty. Drops the page when nothing is left in it."""
         n = stop - start
@@ -108,7 +116,8 @@ class Page:
 
     def drop_if_done(self) -> None:
         """Forget the page if nothing lives in it and nothing will be added."""
-        if not self.live and (len(self.jobs) == PAGE or self.queue.open_pages[self.codec] is not self):
+        closed = len(self.jobs) == PAGE or self.queue.open_pages[self.codec] is not self
+        if not self.live and closed and not self.reserved:
             no = self.base >> PAGE_BITS
             self.slot.pages.pop(no, None)
             self.queue.pages.pop(no, None)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from flashq.engine.bundles import Bundle, ids_of
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.links import ASKED, UNKNOWN, note
@@ -28,6 +29,9 @@ class Part(Struct, array_like=True, gc=False):
     answered: bool = False
     lenient: list[int] = []
     """Jobs whose failure counts as completion for their parents."""
+    bundles: list[Bundle] = []
+    early: dict[int, list[int]] = {}
+    """Who watches jobs of bundles already, by job: its client may hear of the acceptance before this slot does."""
 
 
 def start(engine: Engine, part: Part) -> None:
@@ -63,5 +67,6 @@ def answer(engine: Engine, part: Part) -> None:
     if part.asked or part.answered:
         return
     part.answered = True
+    ids = part.ids + [job_id for bundle in part.bundles for job_id in ids_of(bundle.runs)]
     refusal = list(part.refusal) if part.refusal is not None else None
-    post(engine, part.slot, part.root & 1023, "stored", [part.root, part.slot, part.ids, refusal])
+    post(engine, part.slot, part.root & 1023, "stored", [part.root, part.slot, ids, refusal])

@@ -69,6 +69,8 @@ def state_of(engine: Engine, job_id: int) -> str:
     if slot is None or not slot.was_given(seq) or seq in slot.bad or seq in slot.gone:
         return UNKNOWN
     page, i = slot.find(seq)
+    if page is not None and page.reserved:  # of a flow that is accepted, of which this slot has yet to hear
+        return WIRE[State.HELD]
     if page is not None and page.jobs[i] is not None:  # removed, and still to be cleared away
         return UNKNOWN
     return WIRE[State.COMPLETED]

@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Raw
 
 from flashq.engine import (
+    bundles,
     control,
     control_jobs,
     crons,
@@ -463,7 +464,15 @@ def _stored(engine: Engine, event: Stored) -> None:
         put_job(engine, engine.queue(child.queue), event.codec, child, job_id, event.root)
         for (child, _), job_id in zip(children, event.ids, strict=True)
     ]
-    parts.answer(engine, storing.put_part(engine, event.root, event.slot, jobs))
+    for name, runs, _ in event.bundles:
+        queue = engine.queue(name)
+        for first, count in runs:
+            page = page_at(engine, queue, first >> 10 + PAGE_BITS, event.codec)
+            fill(page, first >> 10 & (PAGE - 1))
+            bundles.hold_places(engine, page, count)
+        queue.open_pages[event.codec] = None
+    placed = [bundles.Bundle(*bundle) for bundle in event.bundles]
+    parts.answer(engine, storing.put_part(engine, event.root, event.slot, jobs, placed))
 
 
 def _outlived(engine: Engine, event: Outlived) -> None:

@@ -12,6 +12,8 @@ class Defaults(Struct, frozen=True, array_like=True, gc=False):
     backoff_ms: int = 1000
     ttl_ms: int = 0
     timeout_ms: int = 0
+    parent: int = 0
+    """No setting, but a page's own: the parent whose children its plain jobs are (bundles.py); 0: they have none."""
 
 
 class Limits(Struct, frozen=True):

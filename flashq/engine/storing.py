@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import msgspec
 
-from flashq.engine import events
+from flashq.engine import bundles, events
+from flashq.engine.bundles import Bundle, enter, reserve
 from flashq.engine.debounce import debounced
 from flashq.engine.debounce import refusal as debounce_refusal
 from flashq.engine.dependencies import first_failure, give_up, look, serve_all
@@ -20,13 +21,15 @@ from flashq.engine.queues import Queue
 from flashq.engine.telling import tell
 from flashq.engine.uniqueness import duplicate
 from flashq.engine.uniqueness import refusal as unique_refusal
-from flashq.engine.watching import find_job
+from flashq.engine.watching import add_watcher, find_job
 from flashq.errors import RequestError
 from flashq.protocol.codec import payload_of
 from flashq.protocol.commands import NULL, FlowChild, JobOptions
 
 Entries = Sequence[tuple[FlowChild, bytes]]
 """Children, checked and folded, and their payloads."""
+Bundled = Sequence[tuple[str, list[bytes]]]
+"""Queue and payloads of each bundle."""
 _ENCODERS: Final = (msgspec.json.Encoder().encode, msgspec.msgpack.Encoder().encode)
 _DECODERS: Final = (msgspec.json.Decoder(list[FlowChild]).decode, msgspec.msgpack.Decoder(list[FlowChild]).decode)
 
@@ -42,7 +45,7 @@ def decoded(codec: int, frame: bytes) -> list[tuple[FlowChild, bytes]]:
 
 
 def store(
-    engine: Engine, root: int, slot: int, codec: int, frame: bytes, entries: Entries | None
+    engine: Engine, root: int, slot: int, codec: int, frame: bytes, entries: Entries | None, bundled: Bundled
 ) -> Part | Refusal:  # fmt: skip
     """Store a part, held; or why it cannot be, with nothing stored.
 
@@ -50,7 +53,7 @@ def store(
     """
     if entries is None:
         entries = decoded(codec, frame)
-    refused = _first_refusal(engine, entries)
+    refused = _first_refusal(engine, entries, bundled)
     if refused is not None:
         return refused
     jobs = []
@@ -60,13 +63,19 @@ def store(
         join(job, child, root)
         admit(engine, job)
         jobs.append(job)
-    part = put_part(engine, root, slot, jobs)
-    engine.record(events.Stored(root, slot, codec, frame, part.ids))
+    placed = [
+        Bundle(queue, reserve(engine, engine.queue(queue), codec, len(payloads)), payloads)
+        for queue, payloads in bundled
+    ]
+    part = put_part(engine, root, slot, jobs, placed)
+    written = [(bundle.queue, bundle.runs, bundle.payloads) for bundle in placed]
+    engine.record(events.Stored(root, slot, codec, frame, part.ids, written))
     return part
 
 
-def _first_refusal(engine: Engine, entries: Entries) -> Refusal | None:
-    new = {child.queue for child, _ in entries if child.queue not in engine.queues}
+def _first_refusal(engine: Engine, entries: Entries, bundled: Bundled) -> Refusal | None:
+    names = {*(child.queue for child, _ in entries), *(queue for queue, _ in bundled)}
+    new = [name for name in names if name not in engine.queues]
     most = engine.limits.queues_max
     if len(engine.queues) + len(new) > most:
         return 0, f"Too many queues ({len(engine.queues)}, max {most})", "too_large"
@@ -122,17 +131,19 @@ def join(job: Job, child: FlowChild, root: int) -> None:
     link.lenient = bool(child.ignore_failure)
 
 
-def put_part(engine: Engine, root: int, slot: int, jobs: Sequence[Job]) -> Part:
+def put_part(engine: Engine, root: int, slot: int, jobs: Sequence[Job], placed: list[Bundle]) -> Part:
     """These jobs are a part, live and in replay."""
     links = [link_of(job) for job in jobs]
     asked = sum(len(link.unmet) for link in links if link.unmet)
     lenient = [job.id for job, link in zip(jobs, links, strict=True) if link.lenient]
-    part = engine.parts[root, slot] = Part(root, slot, [job.id for job in jobs], asked, lenient=lenient)
+    ids = [job.id for job in jobs]
+    part = engine.parts[root, slot] = Part(root, slot, ids, asked, lenient=lenient, bundles=placed)
     return part
 
 
 def _on_accept(engine: Engine, source: int, target: int, body: Any) -> None:
-    event = events.Accepted(body[0], target, body[1], body[2])
+    root, parents, families, bundled = body
+    event = events.Accepted(root, target, parents, families, bundled)
     engine.record(event)
     accept(engine, event)
 
@@ -148,10 +159,25 @@ def accept(engine: Engine, event: events.Accepted) -> None:
     for parent, children in event.parents:
         _give_parent(engine, part, parent, children)
     ready: dict[Queue, None] = {}
+    for bundle, parent in zip(part.bundles, event.bundled, strict=True):
+        if enter(engine, bundle, parent):
+            ready[engine.queue(bundle.queue)] = None
+    for job_id, watchers in part.early.items():
+        _watch_entered(engine, job_id, watchers)
     for job in jobs:
         if _enter(engine, job):
             ready[job.queue] = None
     serve_all(engine, ready)
+
+
+def _watch_entered(engine: Engine, job_id: int, watchers: list[int]) -> None:
+    """A job of a bundle was watched before it was there."""
+    page, i = engine.slots[job_id & 1023].find(job_id >> 10)
+    if page is not None and page.jobs[i] is not None:
+        for watcher in watchers:
+            add_watcher(page, i, watcher)
+    elif not engine.replaying:  # its queue was drained meanwhile
+        engine.endings += [Ending(watcher, (job_id,), GONE) for watcher in watchers]
 
 
 def _give_children(engine: Engine, job_id: int, children: list[int]) -> None:
@@ -175,7 +201,7 @@ def _give_parent(engine: Engine, part: Part, parent: int, children: list[int]) -
         if job is not None:
             link_of(job).parent = parent
         elif not engine.replaying:  # it was cancelled, or its queue obliterated, meanwhile
-            engine.endings.append(Ending(parent, job_id, DONE if job_id in part.lenient else GONE))
+            engine.endings.append(Ending(parent, (job_id,), DONE if job_id in part.lenient else GONE))
 
 
 def _enter(engine: Engine, job: Job) -> bool:
@@ -201,6 +227,8 @@ def _on_discard(engine: Engine, source: int, target: int, body: Any) -> None:
 def discard(engine: Engine, event: events.Discarded) -> None:
     """The whole is refused: the jobs of this part never were, live and in replay."""
     part = engine.parts.pop((event.root, event.slot))
+    for bundle in part.bundles:
+        bundles.give_up(engine, bundle)
     for job_id in part.ids:
         job = find_job(engine, job_id)
         if job is None:

@@ -13,7 +13,7 @@ one message a pair of slots however many jobs ended in the tick. What becomes of
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from flashq.engine import events, queries
 from flashq.engine.endings import as_record
@@ -22,9 +22,13 @@ from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.links import DEAD, DONE, GONE, UNKNOWN, WAITING, Ending, link_of
 from flashq.engine.outbox import HANDLERS, post
+from flashq.engine.pages import Page
 from flashq.errors import JobNotFound
 from flashq.protocol.commands import JobOptions
 from flashq.protocol.slots import SLOTS
+
+if TYPE_CHECKING:
+    from flashq.engine.parts import Part
 
 _SLOT: Final = SLOTS - 1
 
@@ -54,6 +58,8 @@ def fate_of(engine: Engine, job_id: int) -> int:
     if seq in slot.gone:
         return DONE
     page, i = slot.find(seq)
+    if page is not None and page.reserved:
+        return WAITING
     removed = page is not None and page.jobs[i] is not None
     return GONE if removed or seq in slot.bad else DONE
 
@@ -106,10 +112,28 @@ def watched(engine: Engine, event: events.Watched) -> None:
         for other in others:
             page, i = engine.slots[other & _SLOT].find(other >> 10)
             assert page is not None
-            link = link_of(as_record(page, i))
-            if link.watchers is None:
-                link.watchers = {}
-            link.watchers[watcher] = None
+            if page.reserved:
+                part_of(engine, other).early.setdefault(other, []).append(watcher)
+            else:
+                add_watcher(page, i, watcher)
+
+
+def add_watcher(page: Page, i: int, watcher: int) -> None:
+    link = link_of(as_record(page, i))
+    if link.watchers is None:
+        link.watchers = {}
+    link.watchers[watcher] = None
+
+
+def part_of(engine: Engine, job_id: int) -> "Part":
+    """The part that has a job of a bundle. There are few parts at a time."""
+    slot = job_id & _SLOT
+    for part in engine.parts.values():
+        if part.slot == slot and any(
+            first <= job_id < first + count * SLOTS for bundle in part.bundles for first, count in bundle.runs
+        ):
+            return part
+    raise AssertionError(f"job {job_id} is on a page of a bundle that no part has")
 
 
 def settle(engine: Engine) -> None:
@@ -131,9 +155,9 @@ _Learnt = dict[tuple[int, int], list[int]]
 def _by_slots(endings: Sequence[Ending]) -> dict[tuple[int, int], _Learnt]:
     sorted_: dict[tuple[int, int], _Learnt] = {}
     for ending in endings:
-        watcher, other = ending.watcher, ending.other
-        learnt = sorted_.setdefault((other & _SLOT, watcher & _SLOT), {})
-        learnt.setdefault((watcher, ending.fate), []).append(other)
+        watcher, others = ending.watcher, ending.others
+        learnt = sorted_.setdefault((others[0] & _SLOT, watcher & _SLOT), {})
+        learnt.setdefault((watcher, ending.fate), []).extend(others)
     return sorted_
 
 

@@ -83,10 +83,11 @@ class BinaryShape:
 
     __slots__ = ("_pieces", "before", "head")
 
-    def __init__(self, queue: str, max_attempts: int, backoff: int) -> None:
+    def __init__(self, queue: str, max_attempts: int, backoff: int, parent: int = 0) -> None:
         self.head = b"\xde" + JOB_KEYS_BINARY.to_bytes(2, "big") + b"\xa2id" + U64_HEAD
         self.before = b"\xa5queue" + encode_binary(queue) + b"\xa4data"
         view = JobView(id=0, queue="", data=Raw(b"\xc0"), max_attempts=max_attempts, backoff=backoff, lease=0)
+        view.parent_id = parent or None
         whole = encode_binary(view)
         start = whole.index(b"\xa8priority")
         rest = whole[start:]
@@ -108,8 +109,9 @@ class TextShape:
 
     __slots__ = ("_after", "before", "one")
 
-    def __init__(self, queue: str, max_attempts: int, backoff: int) -> None:
+    def __init__(self, queue: str, max_attempts: int, backoff: int, parent: int = 0) -> None:
         view = JobView(id=0, queue=queue, data=Raw(b"null"), max_attempts=max_attempts, backoff=backoff, lease=0)
+        view.parent_id = parent or None
         self.before, self._after = _split_text(view)
         quoted = self.before.replace(b"%", b"%%")
         self.one = b'{"ok":true,"job":{"id":%d' + quoted + b"%b" + self._after + b',"success":true}\n'

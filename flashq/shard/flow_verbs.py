@@ -8,7 +8,7 @@ from msgspec import Raw
 from flashq.engine import queries
 from flashq.engine.drafts import begin
 from flashq.engine.engine import Engine
-from flashq.engine.flows import children_of_root, members_of
+from flashq.engine.flows import BUNDLED_FROM, children_of_root, plan_of
 from flashq.engine.jobs import Job, Link
 from flashq.errors import FlashqError, InvalidArgument, JobNotFound, OutOfMemory
 from flashq.protocol import commands as c
@@ -30,7 +30,11 @@ if TYPE_CHECKING:
 def _flow(here: "ShardDispatcher", request: Request) -> Fields | None:
     if here.refusal:
         raise OutOfMemory(here.refusal)
-    draft = begin(here.engine, request.codec, members_of(here.engine.limits, request.command, request.codec))
+    engine = here.engine
+    # What has a ttl or a timeout is a record, so where all jobs have, none is plain.
+    plain = not (engine.defaults.ttl_ms or engine.defaults.timeout_ms)
+    plan = plan_of(engine.limits, request.command, request.codec, bundled_from=BUNDLED_FROM if plain else 1 << 30)
+    draft = begin(engine, request.codec, plan)
     answer(here, request, draft, lambda: {"parent_id": draft.root, "children_ids": children_of_root(draft)})
     return None
 

@@ -37,7 +37,8 @@ class Renderer:
         if shape is None:
             if len(self._shapes[0]) >= 4096:
                 self._shapes[0].clear()
-            shape = self._shapes[0][key] = TextShape(queue.name, part.defaults.max_attempts, part.defaults.backoff_ms)
+            d = part.defaults
+            shape = self._shapes[0][key] = TextShape(queue.name, d.max_attempts, d.backoff_ms, d.parent)
         return shape
 
     def binary_shape(self, queue: Queue, part: Part) -> BinaryShape:
@@ -46,7 +47,8 @@ class Renderer:
         if shape is None:
             if len(self._shapes[1]) >= 4096:
                 self._shapes[1].clear()
-            shape = self._shapes[1][key] = BinaryShape(queue.name, part.defaults.max_attempts, part.defaults.backoff_ms)
+            d = part.defaults
+            shape = self._shapes[1][key] = BinaryShape(queue.name, d.max_attempts, d.backoff_ms, d.parent)
         return shape
 
     def one(self, delivery: Delivery, codec: int) -> bytes:
@@ -128,6 +130,7 @@ def view_of_plain(page: Page, i: int, lease: Lease | None, codec: int) -> JobVie
         id=(page.base + i) << 10 | page.slot.no, queue=page.queue.name, data=raw(page.jobs[i], page.codec, codec),
         created_at=created, run_at=created, started_at=started, last_heartbeat=started,
         max_attempts=page.defaults.max_attempts, backoff=page.defaults.backoff_ms,
+        parent_id=page.defaults.parent or None,
     )  # fmt: skip
 
 

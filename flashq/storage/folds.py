@@ -15,7 +15,7 @@ from flashq.engine import events as e
 from flashq.engine.debounce import close_window
 from flashq.engine.queues import Queue
 from flashq.engine.replay import APPLY
-from flashq.engine.watching import find_job
+from flashq.engine.watching import find_job, part_of
 from flashq.protocol.slots import slot_of_queue
 from flashq.storage.sections import aimed_key, pair_key
 from flashq.storage.thin import TIMED, Key, ThinEngine
@@ -109,6 +109,15 @@ def _fates(engine: ThinEngine, changes: Changes, event: e.Fates) -> None:
     APPLY[e.Fates](engine, event)
 
 
+def _watched(engine: ThinEngine, changes: Changes, event: e.Watched) -> None:
+    for _, others in event.pairs:
+        for other in others:
+            page, _ = engine.slots[other & 1023].find(other >> 10)
+            if page is not None and page.reserved:
+                engine.entries.add(("part", other & 1023, str(part_of(engine, other).root)))
+    APPLY[e.Watched](engine, event)
+
+
 def _discarded(engine: ThinEngine, changes: Changes, event: e.Discarded) -> None:
     part = engine.parts[event.root, event.slot]
     for job_id in part.ids:
@@ -138,6 +147,7 @@ FOLDS.update(
         e.DeadPurged: _purged,
         e.Obliterated: _purged,
         e.Fates: _fates,
+        e.Watched: _watched,
         e.Discarded: _discarded,
     }
 )
@@ -155,7 +165,6 @@ folded(e.KvRemoved, keys=lambda x: [k for key in x.keys for k in (_kv("kv", key)
 folded(e.KvExpirySet, keys=lambda x: [_kv("kv_expiry", x.key)])
 folded(e.CronSet, e.CronRan, e.CronRemoved, keys=lambda x: [("cron", slot_of_queue(x.name), x.name)])
 folded(e.CronAimed, keys=lambda x: [("aimed", slot_of_queue(x.queue), aimed_key(x.queue, x.name))])
-folded(e.Watched)
 folded(e.DraftBegun, e.DraftEnded, keys=lambda x: [("draft", x.root & 1023, str(x.root))])
 folded(e.Stored, e.Accepted, keys=lambda x: [("part", x.slot, str(x.root))])
 folded(e.NamesBound, e.NamesFreed, keys=lambda x: [("name", slot_of_queue(name), name) for name in x.names])

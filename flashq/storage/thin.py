@@ -136,6 +136,12 @@ class ThinPage(Page):
         """Something of it changed."""
         self.changed.add(self)
 
+    def fill(self, start: int, payloads: list[bytes]) -> None:
+        """See Page. The places may have been saved while they were empty."""
+        super().fill(start, payloads)
+        self.saved = min(self.saved, start)
+        self.note()
+
     def drop_if_done(self) -> None:
         """See Page."""
         super().drop_if_done()

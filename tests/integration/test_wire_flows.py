@@ -166,6 +166,28 @@ def test_get_children_shows_them_wherever_they_are_and_when_they_are_done(
     assert (shown["completed"], [job["state"] for job in shown["children"]]) == (3, ["completed"] * 3)
 
 
+def test_flow_of_many_plain_children(place: Place, wire: Wire, waiting: Wire) -> None:
+    """They are given out and acked in slices, and look as all others do."""
+    top, near, far = place.queue(), place.queue(), place.foreign()
+    children = [{"queue": (near, far)[n % 2], "data": {"n": n}} for n in range(600)]
+    reply = wire.ok("FLOW", queue=top, data="p", children=children)
+    root, ids = reply["parent_id"], reply["children_ids"]
+    waiting.send("PULL", queue=top, timeout=LONG_MS)
+    for k, queue in enumerate((near, far)):
+        jobs = [wire.ok("PULL", queue=queue, timeout=LONG_MS)["job"]]
+        jobs += wire.ok("PULLB", queue=queue, count=1000, timeout=0)["jobs"]
+        assert [(job["id"], job["data"]["n"]) for job in jobs] == list(zip(ids[k::2], range(k, 600, 2), strict=True))
+        assert all(list(job)[:31] == JOB_KEYS and job["parent_id"] == root for job in jobs)
+        assert job_of(wire, jobs[-1]["id"])["parent_id"] == root
+        wire.ok("ACK", id=jobs[0]["id"])
+        wire.ok("ACKB", ids=[job["id"] for job in jobs[1:]])
+    job = waiting.read()["job"]
+    assert (job["id"], job["children_completed"]) == (root, 600)
+    shown = wire.ok("GETCHILDREN", parent_id=root)
+    assert [job["id"] for job in shown["children"]] == ids
+    assert {job["parent_id"] for job in shown["children"]} == {root}
+
+
 def test_get_children_of_no_parent_is_refused(place: Place, wire: Wire) -> None:
     job_id = wire.ok("PUSH", queue=place.queue(), data=1)["id"]
     for parent_id in (job_id, job_id + 1024 * 9_999_999):

@@ -154,10 +154,12 @@ class Life:
             for n in range(r.choice((1, 3, 20)))
         ]
         if r.random() < 0.5:
+            children += [{"queue": r.choice(("film", "plain")), "data": n} for n in range(r.choice((1, 5, 900)))]
+        if r.random() < 0.5:
             children.append({"queue": "mail", "unique_key": r.choice("ab"), "debounce_id": r.choice("ab")})
             children.append({"queue": name, "children": [{"queue": "mail", "delay": 300}]})
         with suppress(FlashqError):
-            draft = push_flow(self.kit, name, children)
+            draft = push_flow(self.kit, name, children, bundled_from=3)
             if draft.error is None:
                 self.known += draft.member_ids()
 

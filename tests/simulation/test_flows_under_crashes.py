@@ -83,14 +83,17 @@ class Life:
     def flow(self) -> None:
         queue = self.random.choice(self.queues)
         shape = self.children(2)
-        draft = push_flow(self.shards.of_queue(queue), queue, shape)
+        draft = push_flow(self.shards.of_queue(queue), queue, shape, bundled_from=self.random.choice((2, 2, 64)))
 
         def learn() -> None:
-            ids = draft.member_ids()
-            for job_id, member in zip(ids, draft.members, strict=True):
-                self.learn(job_id, Told(member.child.depends_on or [], False))
-                if member.parent >= 0:
-                    self.jobs[ids[member.parent]].children.append((job_id, bool(member.child.ignore_failure)))
+            ids, plan = draft.member_ids(), draft.plan
+            members = {member.number: member.child for member in plan.members}
+            for number, job_id in enumerate(ids):
+                self.learn(job_id, Told((number in members and members[number].depends_on) or [], False))
+            for parent, first, count in plan.families:
+                self.jobs[ids[parent]].children += [
+                    (ids[n], n in members and bool(members[n].ignore_failure)) for n in range(first, first + count)
+                ]
 
         self.when_done(draft, learn)
 
@@ -106,6 +109,9 @@ class Life:
             if depth and r.random() < 0.25:
                 child["children"] = self.children(depth - 1)
             children.append(child)
+        if r.random() < 0.4:
+            plain = r.choice(self.queues)
+            children += [{"queue": plain, "data": n} for n in range(r.randrange(1, 5))]
         return children
 
     def learn(self, job_id: int, told: Told) -> None:
@@ -153,7 +159,11 @@ class Life:
             self.failed.add(job_id)
 
     def cancel(self) -> None:
-        live = [i for i in self.jobs if i not in self.active and self.state(i) in ("waiting", "waiting-children")]
+        live = [
+            job_id for job_id in self.jobs
+            if job_id not in self.active and self.state(job_id) in ("waiting", "waiting-children")
+            and queries.find(self.shards.of_id(job_id).engine, job_id)
+        ]  # fmt: skip
         if live:
             job_id = self.random.choice(live)
             cancel(self.shards, job_id)
@@ -246,7 +256,9 @@ class Life:
             self.shards.settle()
             for job_id in self.jobs:
                 if self.state(job_id) == "failed":
+                    self.failed.add(job_id)
                     self.revive(job_id)
+                    self.note_failures()
             self.shards.settle()
             if self.states() == before:
                 return

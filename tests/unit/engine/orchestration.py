@@ -7,7 +7,7 @@ import msgspec
 from flashq.engine import queries
 from flashq.engine.drafts import Draft, begin
 from flashq.engine.engine import Engine
-from flashq.engine.flows import members_of, push_depending
+from flashq.engine.flows import BUNDLED_FROM, plan_of, push_depending
 from flashq.engine.jobs import Job, Link
 from flashq.engine.push import check_entries
 from flashq.errors import RequestError
@@ -35,13 +35,16 @@ def push_draft(kit: EngineKit, queue: str, *specs: dict[str, Any], codec: int = 
     return draft
 
 
-def push_flow(kit: EngineKit, queue: str, children: list[dict[str, Any]], *, codec: int = 0, **fields: Any) -> Draft:
+def push_flow(
+    kit: EngineKit, queue: str, children: list[dict[str, Any]], *, codec: int = 0, bundled_from: int = BUNDLED_FROM,
+    **fields: Any,
+) -> Draft:  # fmt: skip
     """FLOW, not yet decided unless all of its slots are the kit's."""
     frame = ENCODE[codec]({"cmd": "FLOW", "queue": queue, "children": children, "data": "parent", **fields})
     flow = FULL[Codec(codec)](frame)
     assert isinstance(flow, Flow)
-    members = members_of(kit.limits, flow, codec)
-    return kit.do(lambda engine: begin(engine, codec, members))
+    plan = plan_of(kit.limits, flow, codec, bundled_from=bundled_from)
+    return kit.do(lambda engine: begin(engine, codec, plan))
 
 
 def state(shards: Shards, job_id: int) -> str:

@@ -1,13 +1,20 @@
 """FLOW: all or nothing over slots and shards, and a parent that waits for all its children."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from flashq.engine import queries
 from flashq.engine.drafts import DECIDED_WITHIN_MS
+from flashq.engine.engine import Engine
 from flashq.engine.links import GONE
+from flashq.engine.removal import drain
+from flashq.engine.replay import Replayer
 from flashq.errors import RequestError
-from flashq.testing.engine_kit import check_counts
+from flashq.storage.checkpointer import Checkpointer
+from flashq.storage.recovery import Tables
+from flashq.testing.engine_kit import EngineKit, check_counts, drained, engine_facts
 from flashq.testing.shards import Shards
 from tests.unit.engine.orchestration import cancel, finish, link, push_flow, record, revive, state
 
@@ -306,3 +313,168 @@ def test_gone_child_of_a_retried_parent_kills_it_again(shards: Shards, top: str,
     revive(shards, root)
     assert state(shards, root) == "failed"
     assert link(shards, root).left == {ids[0]: GONE}
+
+
+# -- bundles: children without options, stored as plain jobs
+
+
+N = 1_500
+"""More than a page."""
+
+
+def bundled(shards: Shards, top: str, *queues: str, codec: int = 0) -> tuple[int, list[int]]:
+    return flow(shards, top, [child(queues[n % len(queues)], n) for n in range(N)], codec=codec)
+
+
+@pytest.mark.parametrize("codec", [0, 1])
+def test_plain_children_are_plain_jobs_and_know_their_parent(
+    shards: Shards, top: str, near: str, far: str, codec: int
+) -> None:  # fmt: skip
+    """So that they are given out and acked in slices."""
+    root, ids = bundled(shards, top, near, far, codec=codec)
+    assert len(set(ids)) == N
+    for job_id in ids[100:102]:
+        seen = queries.find(shards.of_id(job_id).engine, job_id)
+        assert seen is not None
+        assert type(seen.page.jobs[seen.place]) is bytes
+        assert seen.page.defaults.parent == root
+    for k, name in enumerate((near, far)):
+        got = shards.of_queue(name).pull(name, N)
+        assert got is not None
+        assert (got.ids, got.payloads) == (ids[k::2], list(range(k, N, 2)))
+
+
+def test_parent_of_plain_children_is_ready_when_all_are_acked(shards: Shards, top: str, near: str, far: str) -> None:
+    root, ids = bundled(shards, top, near, far)
+    for name in (near, far):
+        kit = shards.of_queue(name)
+        while (got := kit.pull(name, 400)) is not None:
+            assert state(shards, root) == "waiting-parent"
+            assert not kit.ack_batch(got.ids)
+        settle(shards)
+    assert finish(shards, top) == root
+    assert link(shards, root).children == ids
+
+
+def test_plain_child_may_fail_and_dies_for_its_parent(shards: Shards, top: str, far: str) -> None:
+    root, ids = bundled(shards, top, far)
+    kit = shards.of_queue(far)
+    got = kit.pull(far, N)
+    assert got is not None
+    for attempt in range(3):
+        kit.fail(ids[0])
+        assert link(shards, ids[0]).parent == root
+        kit.advance(60_000)
+        assert (kit.pull(far) is None) is (attempt == 2)
+    settle(shards)
+    assert record(shards, root).error == f"Child {ids[0]} failed"
+
+
+def test_plain_child_may_be_acked_alone_or_cancelled(shards: Shards, top: str, far: str) -> None:
+    root, ids = bundled(shards, top, far)
+    finish(shards, far)
+    settle(shards)
+    left = link(shards, root).left
+    assert left is not None
+    assert (ids[0] in left, len(left)) == (False, N - 1)
+    cancel(shards, ids[7])
+    settle(shards)
+    assert record(shards, root).error == f"Child {ids[7]} failed"
+
+
+def test_refused_bundles_leave_nothing(shards: Shards, top: str, near: str, far: str) -> None:
+    shards.of_queue(far).push(far, {"data": 0, "unique_key": "k"})
+    children = [child((near, far)[n % 2], n) for n in range(N)]
+    draft = push_flow(shards.of_queue(top), top, [*children, child(far, unique_key="k")])
+    settle(shards)
+    assert draft.error is not None
+    for name in (near, far):
+        kit = shards.of_queue(name)
+        queue = kit.engine.queues[name]
+        assert queue.waiting == (name == far)
+        assert not [page for page in queue.slot.pages.values() if page.reserved or not page.live]
+
+
+def test_queue_that_is_drained_before_the_acceptance_takes_its_children(shards: Shards, top: str, far: str) -> None:
+    shards.of_queue(far).push(far, {"data": 0})
+    draft = push_flow(shards.of_queue(top), top, [child(far, n) for n in range(N)])
+    ((kit, pair),) = shards.waiting()
+    _, _, through = shards.carry(kit, pair)
+    shards.answer(kit, pair, through)
+    shards.of_queue(far).do(lambda engine: drain(engine, far))
+    settle(shards)
+    assert draft.error is None
+    assert shards.of_queue(far).pull(far) is None
+    assert state(shards, draft.root) == "failed"
+
+
+def test_child_that_is_depended_on_before_its_slot_heard_of_the_acceptance(shards: Shards, top: str, far: str) -> None:
+    draft = push_flow(shards.of_queue(top), top, [child(far, n) for n in range(N)])
+    while not draft.decided:
+        kit, pair = shards.waiting()[0]
+        _, _, through = shards.carry(kit, pair)
+        shards.answer(kit, pair, through)
+    last = draft.member_ids()[N]
+    assert state(shards, last) == "waiting-children"
+    (job_id,) = shards.of_queue(far).push(far, {"data": 1, "depends_on": [last], "priority": 1})
+    shards.check_replay()
+    settle(shards)
+    kit = shards.of_queue(far)
+    got = kit.pull(far, N)
+    assert got is not None
+    assert got.ids == draft.member_ids()[1:]
+    kit.ack_batch(got.ids)
+    settle(shards)
+    assert finish(shards, far) == job_id
+
+
+@pytest.mark.parametrize("crash", ["the leader", "the other"])
+def test_bundle_survives_deaths_once_it_is_decided(shards: Shards, top: str, far: str, crash: str) -> None:
+    draft = push_flow(shards.of_queue(top), top, [child(far, n) for n in range(N)])
+    for _ in range(2):
+        kit, pair = shards.waiting()[0]
+        _, _, through = shards.carry(kit, pair)
+        shards.answer(kit, pair, through)
+    assert draft.decided
+    shards.crash(0 if crash == "the leader" else 1)
+    settle(shards)
+    kit = shards.of_queue(far)
+    got = kit.pull(far, N)
+    assert got is not None
+    assert got.payloads == list(range(N))
+    kit.ack_batch(got.ids)
+    settle(shards)
+    assert finish(shards, top) == draft.root
+
+
+def test_bundle_that_waits_while_the_tables_are_written_is_whole(
+    shards: Shards, top: str, far: str, tmp_path: Path
+) -> None:  # fmt: skip
+    push_flow(shards.of_queue(top), top, [child(far, n) for n in range(N)])
+    ((kit, pair),) = shards.waiting()
+    _, _, through = shards.carry(kit, pair)
+    mine = shards.of_queue(far)
+    checkpointer = Checkpointer(tmp_path, 1, shards.limits)
+    checkpointer.fold_records(mine.memory.kept)
+    assert engine_facts(restored(tmp_path, mine)) == engine_facts(mine.engine)
+    shards.answer(kit, pair, through)
+    settle(shards)
+    checkpointer.fold_records(mine.memory.kept[-2:])
+    checkpointer.close()
+    engine = restored(tmp_path, mine)
+    assert engine_facts(engine) == engine_facts(mine.engine)
+    assert drained(engine, far) == drained(mine.engine, far)
+
+
+def restored(folder: Path, kit: EngineKit) -> Engine:
+    """What a shard holds that starts from the tables alone."""
+    engine = Engine(epoch=1, limits=kit.limits)
+    replayer = Replayer(engine)
+    tables = Tables.find(folder, 1)
+    assert tables is not None
+    tables.restore(replayer)
+    assert tables.position == kit.memory.durable_seq
+    tables.close()
+    replayer.finish(kit.boot, kit.mono_ms, clean=True)
+    engine.begin(kit.now_ms, kit.mono_ms)
+    return engine
