@@ -90,6 +90,12 @@ def ack(
         settle(engine)
 
 
+def are_neighbours(ids: list[int]) -> bool:
+    """Whether these are ids of one slot, one behind the other, as one pull gives them. Told in C."""
+    first, last = ids[0], ids[-1]
+    return last - first == (len(ids) - 1) * STEP and ids == list(range(first, last + 1, STEP))
+
+
 def ack_batch(
     engine: Engine,
     ids: list[int],
@@ -99,12 +105,10 @@ def ack_batch(
 ) -> list[tuple[int, FlashqError]]:
     """Exactly n acks. Those that were refused: (index, error)."""
     n = len(ids)
-    if n > 1 and tokens is None and results is None:
-        first, last = ids[0], ids[-1]
-        if last - first == (n - 1) * STEP and ids == list(range(first, last + 1, STEP)) and ack_run(engine, first, n):
-            if engine.endings:
-                settle(engine)
-            return []
+    if n > 1 and tokens is None and results is None and are_neighbours(ids) and ack_run(engine, ids[0], n):
+        if engine.endings:
+            settle(engine)
+        return []
     refused: list[tuple[int, FlashqError]] = []
     for k, job_id in enumerate(ids):
         try:

@@ -454,7 +454,7 @@ class ShardDispatcher:
     def _ack_plain_batch(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
         ids = command.ids
         owns = self.engine.owns
-        if not ids or (owns[ids[0] & 1023] and (len({i & 1023 for i in ids}) == 1 or all(owns[i & 1023] for i in ids))):
+        if not ids or (owns[ids[0] & 1023] and (acks.are_neighbours(ids) or all(owns[i & 1023] for i in ids))):
             self._ack_here(link, command, codec, None, None)
         else:
             self._check_batch(command)
