@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from flashq.engine import events
+from flashq.engine.ack_records import ack_records
 from flashq.engine.endings import complete, end_lease, evict_beyond, keep
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
@@ -105,10 +106,13 @@ def ack_batch(
 ) -> list[tuple[int, FlashqError]]:
     """Exactly n acks. Those that were refused: (index, error)."""
     n = len(ids)
-    if n > 1 and tokens is None and results is None and are_neighbours(ids) and ack_run(engine, ids[0], n):
-        if engine.endings:
-            settle(engine)
-        return []
+    if n > 1 and tokens is None and results is None:
+        if are_neighbours(ids) and ack_run(engine, ids[0], n):
+            if engine.endings:
+                settle(engine)
+            return []
+        if ack_records(engine, ids):
+            return []
     refused: list[tuple[int, FlashqError]] = []
     for k, job_id in enumerate(ids):
         try:

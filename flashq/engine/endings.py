@@ -233,12 +233,38 @@ def evict_beyond(engine: Engine, queue: Queue, count: int | None = None) -> list
             over = max(over, first.stop - first.start)
         if over <= 0:
             break
-        run = evict(engine, queue, min(over, first.stop - first.start))
-        if runs and runs[-1][0] + runs[-1][1] * 1024 == run[0]:
-            runs[-1] = (runs[-1][0], runs[-1][1] + run[1])
+        if over > 1 and first.stop - first.start == 1:
+            _evict_single(engine, queue, over, runs)
         else:
-            runs.append(run)
+            _join(runs, *evict(engine, queue, min(over, first.stop - first.start)))
     return runs
+
+
+def _join(runs: list[tuple[int, int]], first_id: int, count: int) -> None:
+    """Add a run of ids to those before it."""
+    if runs and runs[-1][0] + runs[-1][1] * 1024 == first_id:
+        runs[-1] = (runs[-1][0], runs[-1][1] + count)
+    else:
+        runs.append((first_id, count))
+
+
+def _evict_single(engine: Engine, queue: Queue, most: int, runs: list[tuple[int, int]]) -> None:
+    """As `evict`, for up to `most` stretches of one job each: what is left of jobs that were acked out of order."""
+    kept, slot_no = queue.kept, queue.slot.no
+    freed = n = 0
+    while n < most and kept and kept[0].stop - kept[0].start == 1:
+        first = kept.popleft()
+        page, i = first.page, first.start
+        freed += first.bytes
+        n += 1
+        job = page.jobs[i]
+        if type(job) is Job:
+            _let_go(engine, job)
+        _join(runs, (page.base + i) << 10 | slot_no, 1)
+        page.clear_one(i)
+    queue.completed -= n
+    queue.completed_bytes -= freed
+    engine.totals.completed_now -= n
 
 
 def evict(engine: Engine, queue: Queue, n: int) -> tuple[int, int]:
@@ -257,12 +283,22 @@ def evict(engine: Engine, queue: Queue, n: int) -> tuple[int, int]:
     queue.completed_bytes -= freed
     engine.totals.completed_now -= n
     if page.records:
-        for job in page.jobs[start : start + n]:
+        for job in page.jobs[start : start + n] if n > 1 else (page.jobs[start],):
             if type(job) is Job:
-                disarm(engine, job)
-                names.let_go(engine, job)
-    page.clear(start, start + n)
+                _let_go(engine, job)
+    if n > 1:
+        page.clear(start, start + n)
+    else:
+        page.clear_one(start)
     return (page.base + start) << 10 | page.slot.no, n
+
+
+def _let_go(engine: Engine, job: Job) -> None:
+    """A completed record is not kept any more."""
+    if job.timer is not None:
+        disarm(engine, job)
+    if job.options.job_id is not None:
+        names.let_go(engine, job)
 
 
 def evict_run(engine: Engine, first_id: int, count: int) -> None:

@@ -114,6 +114,15 @@ class Page:
         if not self.live:
             self.drop_if_done()
 
+    def clear_one(self, i: int) -> None:
+        """As `clear`, for one place."""
+        self.jobs[i] = None
+        if self.leases is not None:
+            self.leases[i] = None
+        self.live -= 1
+        if not self.live:
+            self.drop_if_done()
+
     def drop_if_done(self) -> None:
         """Forget the page if nothing lives in it and nothing will be added."""
         closed = len(self.jobs) == PAGE or self.queue.open_pages[self.codec] is not self

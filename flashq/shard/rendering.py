@@ -9,7 +9,9 @@ from flashq.engine.pull import Delivery, Part
 from flashq.engine.queries import WIRE, Seen
 from flashq.engine.queues import Queue
 from flashq.protocol.codec import raw, transcoded
+from flashq.protocol.commands_common import CommonEntry
 from flashq.protocol.dispatch import Codec
+from flashq.protocol.job_records import BinaryRecords, TextRecords, Usual
 from flashq.protocol.jobs import (
     BinaryShape,
     JobView,
@@ -26,7 +28,7 @@ _BINARY_END = b"\xa7success\xc3"
 
 
 class Renderer:
-    """Keeps the shapes of queues' plain jobs."""
+    """Keeps the shapes of queues' jobs."""
 
     def __init__(self) -> None:
         self._shapes: tuple[dict[Any, TextShape], dict[Any, BinaryShape]] = ({}, {})
@@ -82,12 +84,19 @@ class Renderer:
     def _pieces(self, delivery: Delivery, codec: int) -> list[bytes]:
         at, token, queue = delivery.started_at, delivery.token, delivery.queue
         out: list[bytes] = []
+        write = None
         for part in delivery.parts:
             if type(part) is not Part:
                 assert isinstance(part, Job)
-                view = view_of_record(part, codec)
-                view.lease = token
-                out.append(b"," + encode_text(view) if codec == Codec.TEXT else encode_binary(view))
+                usual = usual_record(part, codec)
+                if usual is None:
+                    view = view_of_record(part, codec)
+                    view.lease = token
+                    out.append(b"," + encode_text(view) if codec == Codec.TEXT else encode_binary(view))
+                    continue
+                if write is None:
+                    write = (TextRecords if codec == Codec.TEXT else BinaryRecords)(queue.name, at, token).write
+                out.append(write(usual))
                 continue
             payloads = part.payloads
             if part.codec != codec:
@@ -99,6 +108,25 @@ class Renderer:
                 binary = self.binary_shape(queue, part)
                 out += plain_binary(binary, part.ids, payloads, binary.after(part.created_at, at, token))
         return out
+
+
+def usual_record(job: Job, codec: int) -> Usual | None:
+    """A record that has nothing but what such jobs usually have; None if it is another. Without its state."""
+    o = job.options
+    if job.progress or job.stalls or job.progress_msg is not None or job.link is not None:
+        return None
+    kind: object = type(o)
+    # What came in a batch of common options has no others.
+    if kind is not CommonEntry and (
+        o.depends_on or o.lifo or o.remove_on_complete or o.remove_on_fail or o.stall_timeout
+        or o.keep_completed_age or o.keep_completed_count or o.group_id is not None
+    ):  # fmt: skip
+        return None
+    return (
+        job.seq << 10 | job.queue.slot.no, job.data if job.codec == codec else transcoded(job.data, job.codec, codec),
+        (job.priority, job.created_at, job.run_at, job.attempts, job.max_attempts, job.backoff, job.ttl, job.timeout),
+        o.unique_key, o.tags, o.job_id,
+    )  # fmt: skip
 
 
 def view_of_record(job: Job, codec: int) -> JobView:
