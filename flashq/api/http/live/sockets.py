@@ -163,9 +163,13 @@ async def _speak(send: Send, listener: Listener) -> None:
             for part in parts:
                 await send({"type": "websocket.send", "text": part.decode()})
         await send({"type": "websocket.close", "code": GOING})
-    except (OSError, RuntimeError):
-        # The client has gone, or has closed: uvicorn says the first with OSError, what is sent after with RuntimeError.
+    except OSError:
+        listener.leave()  # the client has gone
+    except RuntimeError as error:
         listener.leave()
+        # What is sent after the client has closed; uvicorn has no type of its own for it.
+        if "Unexpected ASGI message" not in str(error):
+            raise
 
 
 async def _refuse(send: Send, failure: HttpFailure, *, real: bool) -> None:
