@@ -72,7 +72,7 @@ def _wait_for_lock(fd: int, data: Path) -> None:
             raise ConfigError(f"data = {data}: another cluster uses this folder (pid {pid})")
         if time.monotonic() > deadline:
             raise ConfigError(f"data = {data}: processes of a cluster that died (pid {pid}) still use this folder")
-        time.sleep(_LOOK_S)  # nothing runs yet that it could hold up, and flock has no wait with an end
+        time.sleep(_LOOK_S)  # at start, before any loop or child: nothing is held up, and flock cannot wait with an end
 
 
 def _try_lock(fd: int, how: int = fcntl.LOCK_EX) -> bool:
@@ -153,7 +153,7 @@ def _lock_run(path: Path, fd: int) -> None:
             raise ConfigError(f"run = {path}: another cluster uses this folder (pid {record.pid}, data {record.data})")
         if time.monotonic() > deadline:
             raise ConfigError(f"run = {path}: the folder is locked by another process")
-        time.sleep(_LOOK_S)  # as above
+        time.sleep(_LOOK_S)  # at start, before any loop or child, as for the data folder: flock cannot wait with an end
 
 
 def read_record(path: Path) -> ClusterRecord | None:

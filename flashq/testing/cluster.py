@@ -240,7 +240,7 @@ class Cluster:
         while not (answer := found()):
             if time.monotonic() > deadline:
                 raise ClusterError(f"waited {timeout_s:.0f} s for {what}:\n{self.output()[-4000:]}")
-            time.sleep(TICK_S)  # shared memory has nothing to wait on
+            time.sleep(TICK_S)  # a test looks from outside: shared memory and pids have nothing to wait on
         return answer
 
 
