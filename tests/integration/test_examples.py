@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,6 @@ SAYS = {
         "Duplicate job with key: sync-ann", "same job: True", "by its name: {'n': 1}", "same answer: True",
     ],
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
 
 
 def test_every_example_is_run_here() -> None:

@@ -1,18 +1,10 @@
 """A connection that keeps talking to another shard moves there, and its client notices nothing."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from flashq.testing.cluster import Cluster
 from flashq.transport.shared_memory import SharedState
 from tests.integration.wire import CODECS, Place, Wire
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
 
 
 def _forwarded_in(cluster: Cluster, shard: int) -> int:

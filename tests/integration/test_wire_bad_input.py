@@ -12,24 +12,6 @@ from flashq.protocol import commands
 from flashq.testing.cluster import Cluster
 from tests.integration.wire import BINARY, CODECS, PLACES, TEXT, Place, Reply, Wire
 
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
-
-
 SAMPLES: Final[Reply] = {
     "data": 1, "id": 1, "ids": [1], "jobs": [{"data": 1}], "count": 1, "token": "t", "priority": 1, "delay": 1,
     "message": "m", "progress": 1, "grace": 1, "limit": 1, "name": "n", "key": "k", "value": 1, "keys": ["k"],

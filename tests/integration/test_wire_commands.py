@@ -1,31 +1,12 @@
 """Every command as docs/protocol.md has it, in both codecs, on every way that a request can take."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, JOB_KEYS, PLACES, TEXT, Place, Wire, counts
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
-
+from tests.integration.wire import JOB_KEYS, TEXT, Place, Wire, counts
 
 DATA = [None, True, 0, -1, 2**63, 2.5, "", "é\n\u2028\U0001f600", [1, [2, {}]], {"b": 1, "a": {"\\": None}}]
 

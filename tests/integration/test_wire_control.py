@@ -1,32 +1,14 @@
 """Commands on single jobs over the wire: texts and keys that clients read, on every way that a request can take."""
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, PLACES, TEXT, Place, Wire
+from tests.integration.wire import TEXT, Place, Wire
 
 NO_SUCH = 2**52
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
 
 
 def pushed(wire: Wire, queue: str, **options: Any) -> int:

@@ -1,18 +1,12 @@
 """kill -9 of a shard, of the router, of everything: what was answered before is so afterwards."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from flashq.testing.cluster import Cluster
 from tests.integration.wire import BINARY, TEXT, Reply, Wire
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
 
 
 def kill_shard(cluster: Cluster) -> None:

@@ -6,18 +6,7 @@ from typing import Any
 import pytest
 
 from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, PLACES, Place, Reply, Wire
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
+from tests.integration.wire import Place, Reply, Wire
 
 
 @pytest.fixture

@@ -5,27 +5,9 @@ from typing import Any
 
 import pytest
 
-from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, JOB_KEYS, PLACES, Place, Wire
+from tests.integration.wire import JOB_KEYS, Place, Wire
 
 LONG_MS = 20_000
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
 
 
 @pytest.fixture

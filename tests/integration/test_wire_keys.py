@@ -1,28 +1,7 @@
 """Unique keys and debouncing as clients see them, in both codecs, on every way that a request can take."""
 
-from collections.abc import Iterator
-
-import pytest
-
 from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, PLACES, Place, Wire
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
+from tests.integration.wire import Place, Wire
 
 
 def test_unique_key_is_refused_until_its_job_is_done(place: Place, wire: Wire) -> None:

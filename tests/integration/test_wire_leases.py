@@ -1,28 +1,8 @@
 """Leases, late words and repeated requests, as a worker over the wire meets them."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, PLACES, Place, Wire, counts
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
+from tests.integration.wire import Place, Wire, counts
 
 
 def test_timeout_ends_a_lease_and_costs_an_attempt(place: Place, wire: Wire) -> None:

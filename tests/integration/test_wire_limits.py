@@ -1,28 +1,9 @@
 """Limits, groups and keys over the wire: both codecs, every way a request can take, and across a restart."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, PLACES, Place, Wire
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
+from tests.integration.wire import Place, Wire
 
 
 def _listed(wire: Wire, queue: str) -> dict[str, object]:

@@ -1,29 +1,9 @@
 """Listings of jobs and figures, in both codecs, on every way that a request can take."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import pytest
-
-from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, JOB_KEYS, PLACES, Place, Reply, Wire
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
+from tests.integration.wire import JOB_KEYS, Place, Reply, Wire
 
 
 def until(question: Callable[[], Reply], holds: Callable[[Reply], bool]) -> Reply:

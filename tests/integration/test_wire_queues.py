@@ -1,28 +1,6 @@
 """Commands about whole queues, in both codecs, on every way that a request can take."""
 
-from collections.abc import Iterator
-
-import pytest
-
-from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, JOB_KEYS, PLACES, Place, Wire
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
+from tests.integration.wire import JOB_KEYS, Place, Wire
 
 
 def kill(wire: Wire, queue: str, data: object = 1, **options: object) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from flashq.testing.cluster import Cluster
-from tests.integration.wire import CODECS, PLACES, Place, Reply, Wire
+from tests.integration.wire import CODECS, Place, Reply, Wire
 
 WAIT_MS = 20_000
 
@@ -17,17 +17,6 @@ WAIT_MS = 20_000
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     with Cluster(shards=2, durability="commit", settings={"FLASHQ_DATA_BYTES_MAX": "6MiB"}) as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
         yield one
 
 

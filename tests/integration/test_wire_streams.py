@@ -2,29 +2,11 @@
 
 import socket
 import struct
-from collections.abc import Iterator
 
 import pytest
 
 from flashq.testing.cluster import Cluster
 from tests.integration.wire import BINARY, CODECS, PLACES, TEXT, Place, Reply, Wire, counts, encoded
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=2, durability="commit") as one:
-        yield one
-
-
-@pytest.fixture(params=[(where, codec) for where in PLACES for codec in CODECS], ids="-".join)
-def place(request: pytest.FixtureRequest, cluster: Cluster) -> Place:
-    return Place(cluster, *request.param)
-
-
-@pytest.fixture
-def wire(place: Place) -> Iterator[Wire]:
-    with place.connect() as one:
-        yield one
 
 
 def test_replies_without_req_id_wait_behind_a_blocked_pull_but_effects_do_not(place: Place, wire: Wire) -> None:
