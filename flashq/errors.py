@@ -3,9 +3,9 @@
 FlashqError
 ├─ RequestError    the caller's doing; the same request will fail again
 │    MalformedFrame  Unauthenticated  Forbidden  UnknownCommand  InvalidArgument  LimitExceeded  Duplicate  Debounced
-│    JobNotFound  JobFailed  LeaseLost  IllegalTransition
+│    JobNotFound  TokenNotFound  JobFailed  LeaseLost  IllegalTransition
 ├─ Unavailable     nobody's doing; the same request may succeed later
-│    ShardDown  Draining  OutOfMemory  RateLimited  DeadlineExceeded (which deadline is part of the message)
+│    ShardDown  Draining  OutOfMemory  RateLimited  LockedOut  DeadlineExceeded (which deadline is part of the message)
 ├─ StorageError    what is written cannot be reached or trusted: DiskFull  JournalCorrupt  CheckpointTooNew  Fenced
 └─ ConfigError     we do not start
 
@@ -83,6 +83,12 @@ class JobNotFound(RequestError):
     code: ClassVar[str] = "not_found"
 
 
+class TokenNotFound(RequestError):
+    """No token of this name that is not revoked."""
+
+    code: ClassVar[str] = "not_found"
+
+
 class JobFailed(RequestError):
     """The job that was waited for has died; `details` say of what."""
 
@@ -123,6 +129,14 @@ class OutOfMemory(Unavailable):
 
 class RateLimited(Unavailable):
     """The client asks more often than it may."""
+
+
+class LockedOut(Unavailable):
+    """Too many wrong tokens came from this address: for a while none of it is looked at."""
+
+    def __init__(self, wait_ms: int) -> None:
+        super().__init__(f"Too many wrong tokens from this address, retry after: {-(-wait_ms // 1000)} s")
+        self.wait_ms = wait_ms
 
 
 class DeadlineExceeded(Unavailable):

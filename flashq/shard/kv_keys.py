@@ -6,8 +6,8 @@ A listing of more than `reply_bytes_max` bytes is refused rather than cut short 
 from typing import TYPE_CHECKING, Any, Final
 
 from flashq.engine import kv
-from flashq.engine.globs import Glob
 from flashq.errors import FlashqError, LimitExceeded, Unavailable
+from flashq.protocol.globs import Glob
 from flashq.shard import internal
 from flashq.shard.verbs import Later, Request
 

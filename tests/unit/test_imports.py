@@ -16,7 +16,8 @@ GROUND: Final = frozenset({"errors", "clock", "config", "lifecycle", "machine", 
 _PROTOCOL: Final = GROUND | {"protocol"}
 _ENGINE: Final = _PROTOCOL | {"engine"}
 _STORAGE: Final = _ENGINE | {"storage"}
-_TRANSPORT: Final = _PROTOCOL | {"transport"}
+_ACCESS: Final = _PROTOCOL | {"access"}
+_TRANSPORT: Final = _ACCESS | {"transport"}
 _CLIENT: Final = _PROTOCOL | {"client"}
 _ROOMS_OF_A_PROCESS: Final = {
     "router": _TRANSPORT,
@@ -27,6 +28,7 @@ _CLUSTER: Final = _TRANSPORT | _STORAGE | {"router", "api", "shard"}
 ALLOWED: Final[dict[str, frozenset[str]]] = {
     **dict.fromkeys(GROUND, GROUND),
     "protocol": _PROTOCOL,
+    "access": _ACCESS,
     "engine": _ENGINE,
     "storage": _STORAGE,
     "transport": _TRANSPORT,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flashq.engine.globs import Glob
+from flashq.protocol.globs import Glob
 
 
 @given(st.text("ab*?é", max_size=12), st.text("abé\n", max_size=16))
