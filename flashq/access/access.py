@@ -171,10 +171,11 @@ class Access:
         """
         if principal in self.trusted:
             return
-        known = self._get(principal)
-        reach, (verb, on) = known.reach, need
+        verb, on = need
         if on is On.NOTHING:
             return
+        known = self._get(principal)
+        reach = known.reach
         if on is On.SERVER or on is On.EVERY:
             if not reach.covers_every(verb):
                 raise _lacking(known, str(need))
@@ -241,6 +242,11 @@ class Access:
         self.required = self._configured is not None or content is not None
         open_to = self._configured_names if self.required else frozenset(("", ANYONE, ANONYMOUS))
         self.trusted = open_to | {SERVER}
+
+    @property
+    def named(self) -> int:
+        """How many named tokens are good."""
+        return len(self._known)
 
     def next_end_ms(self) -> int | None:
         """When the next token expires, in Unix milliseconds."""

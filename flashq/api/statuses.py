@@ -32,14 +32,15 @@ CODE_OF: Final = {
     413: "too_large",
     415: "invalid",
     422: "invalid",
+    429: "unavailable",
     431: "too_large",
     500: "internal",
     503: "unavailable",
 }
 """Statuses that the door itself answers with -> the code beside them."""
 
-GATE: Final = frozenset({"unavailable"})
-"""Codes that the old routes answer with their status too: the request was not judged, a retry may succeed."""
+GATE: Final = frozenset({"unavailable", "unauthenticated", "forbidden"})
+"""Codes that the old routes answer with their status too: the request was stopped before it was judged."""
 
 
 def status_of(code: str, *, real: bool) -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flashq import __version__
-from flashq.cli import cluster, config, jobs, queues, server
+from flashq.cli import auth, cluster, config, jobs, queues, server
 
 app = typer.Typer(
     name="flashq",
@@ -16,6 +16,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 refused or nothing there, 2 wrong usage, 3 server not reached.",
 )
 app.add_typer(cluster.app, name="cluster")
+app.add_typer(auth.app, name="auth")
 app.add_typer(config.app, name="config")
 for room in (jobs, queues, server):
     room.register(app)

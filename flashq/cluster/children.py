@@ -28,8 +28,8 @@ from flashq.transport.child import (
     EXIT_STOPPED,
     ChildContext,
     Control,
-    Order,
     Report,
+    Sent,
     control_pair,
     decode_report,
     encode,
@@ -90,7 +90,7 @@ class Child:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
-    def tell(self, orders: Iterable[Order]) -> bool:
+    def tell(self, orders: Iterable[Sent]) -> bool:
         """Send orders, never waiting; True if some have to wait until its socket is writable (`flush`)."""
         if self.control is not None:
             self._unsent.extend(encode(order) for order in orders)

@@ -83,6 +83,18 @@ def _try_lock(fd: int, how: int = fcntl.LOCK_EX) -> bool:
     return True
 
 
+def owner_of(data: Path) -> tuple[int, int]:
+    """(pid, start ticks) of the last cluster that took a data folder, zeros if none did. It may have ended."""
+    try:
+        fd = os.open(data / LOCK_FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return 0, 0
+    try:
+        return _owner(fd)
+    finally:
+        os.close(fd)
+
+
 def _owner(fd: int) -> tuple[int, int]:
     """(pid, start ticks) as the owner wrote them; zeros while it has not."""
     words = os.pread(fd, 64, 0).split()

@@ -19,9 +19,10 @@ class RouterGateway:
     def __init__(self, ctx: ChildContext, state: SharedState) -> None:
         loop = asyncio.get_running_loop()
         self._peers = Peers(ctx, state, loop)
+        self.access = self._peers.access
         self._gateway = StreamGateway(
-            loop, SystemClock(), ctx.settings, self._peers.dispatcher, on_begin=_no_clock, on_end=_nothing_to_commit,
-            inline=True,
+            loop, SystemClock(), ctx.settings, self._peers.dispatcher, self.access, on_begin=_no_clock,
+            on_end=_nothing_to_commit, inline=True,
         )  # fmt: skip
         self._sender = HandoverSender(ctx.run)
         self._gateway.let_wander(self._sender, self._on_leaving, self._peers.forwarder.let_go)

@@ -10,7 +10,8 @@ from typing import Literal
 import msgspec
 
 from flashq.clock import SystemClock
-from flashq.cluster.folders import ClusterRecord, read_record
+from flashq.cluster.folders import ClusterRecord, owner_of, read_record
+from flashq.cluster.linux import start_ticks
 from flashq.errors import ConfigError, DeadlineExceeded, Unavailable
 from flashq.transport.shared_memory import SharedState
 
@@ -164,3 +165,22 @@ def stop(run: str | Path, *, timeout_ms: int = 60_000) -> None:
         os.close(fd)
     if not readable:
         raise DeadlineExceeded(f"the cluster (pid {record.pid}) has not stopped within {timeout_ms} ms")
+
+
+def reload(data: Path) -> bool:
+    """Have the cluster of a data folder, if one runs, read its tokens and certificates again; whether one does."""
+    pid, ticks = owner_of(data)
+    try:
+        fd = os.pidfd_open(pid) if pid else -1
+    except ProcessLookupError:
+        fd = -1
+    if fd < 0:
+        return False
+    try:
+        # Looked at now that the descriptor holds it: the number may have gone to another process before.
+        if start_ticks(pid) != ticks:
+            return False
+        signal.pidfd_send_signal(fd, signal.SIGHUP)
+    finally:
+        os.close(fd)
+    return True

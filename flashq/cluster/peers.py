@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+from flashq.access.access import Access
 from flashq.clock import SystemClock
-from flashq.protocol.tokens import authenticator
 from flashq.router.dispatcher import RoutingDispatcher
 from flashq.transport.answering import OnNotice
 from flashq.transport.child import ChildContext, PeerGone, PeerReady
@@ -26,6 +26,9 @@ class Peers:
         """`on_notice` gets what is no event."""
         settings = ctx.settings
         self._other_notices = on_notice
+        self.access = Access(settings.auth_tokens, settings.data)
+        """Who may enter, and do what."""
+        ctx.control.on_reload.append(self.access.reload)
         self.exchange = Exchange(
             ctx.name, ctx.run, epoch=ctx.incarnation, loop=loop, on_request=_nothing_to_ask, on_peer_gone=_noted,
             on_notice=self._on_notice,
@@ -37,7 +40,7 @@ class Peers:
         """Called before events are written to connections: a gateway that has ticks begins one."""
         self.dispatcher = RoutingDispatcher(
             self.forwarder, owner_of=state.owner, totals=SharedTotals(state, settings.shards),
-            authenticate=authenticator(settings.auth_tokens), max_batch=settings.max_batch, shards=settings.shards,
+            access=self.access, max_batch=settings.max_batch, shards=settings.shards,
             process=ctx.name,
         )  # fmt: skip
 

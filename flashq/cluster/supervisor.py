@@ -23,6 +23,7 @@ from typing import Final
 
 import structlog
 
+from flashq.access.book import TokenBook
 from flashq.cluster import roles
 from flashq.cluster.children import SUPERVISED, Child, how_it_ended, mono_ms, preload, spawn
 from flashq.cluster.console import Console
@@ -39,6 +40,7 @@ from flashq.storage.journal_epoch import next_epoch
 from flashq.transport.child import (
     EXIT_REFUSED,
     EXIT_STOPPED,
+    Changed,
     ChildContext,
     Control,
     Failed,
@@ -47,7 +49,9 @@ from flashq.transport.child import (
     PeerReady,
     Ready,
     Refused,
+    Reload,
     Report,
+    Sent,
     Stop,
 )
 from flashq.transport.shared_memory import ProcessState, SharedState
@@ -69,6 +73,9 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
     with contextlib.ExitStack() as stack:
         lock = lock_data(settings.data)
         stack.callback(os.close, lock)
+        book = TokenBook(settings.data)
+        book.prepare()
+        book.read()
         folder = RunFolder.open(settings.run)
         stack.callback(folder.close)
         # In memory there is nothing that lies in slots of old.
@@ -204,13 +211,18 @@ class Supervisor:
 
     # -- words
 
-    def _tell(self, child: Child, *orders: Order) -> None:
+    def _tell(self, child: Child, *orders: Sent) -> None:
         waits = child.tell(orders)
         if child.control is not None:
             events = selectors.EVENT_READ | (selectors.EVENT_WRITE if waits else 0)
             key = self._selector.get_map().get(child.control)
             if key is not None and key.events != events:
                 self._selector.modify(child.control, events, key.data)
+
+    def _reload(self) -> None:
+        for child in self._children:
+            if child.alive:
+                self._tell(child, Reload())
 
     def _tell_others(self, child: Child, order: Order) -> None:
         for other in self._children:
@@ -235,6 +247,8 @@ class Supervisor:
     def _on_report(self, child: Child, report: Report) -> None:
         if isinstance(report, Ready):
             self._on_ready(child)
+        elif isinstance(report, Changed):
+            self._reload()
         elif isinstance(report, Refused | Failed):
             child.reason = report.reason
         elif child.ready_mono_ms or child.restarts:
@@ -343,7 +357,8 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
-            log.info("SIGHUP is reserved: nothing done")
+            log.info("reading tokens and certificates again")
+            self._reload()
         elif self._stopping:
             log.warning("second signal: killing what still runs", signal=signal.Signals(number).name)
             self._exit_code = 128 + number

@@ -34,7 +34,11 @@ class Link(Protocol):
     """Global connection id: unique over all processes and restarts; what is tied to a connection is keyed by it."""
     codec: Codec
     principal: str
-    """Who is authenticated: a token's name; empty while tokens are configured and none was shown."""
+    """Who is authenticated (flashq/access/access.py); empty while a token has to be shown and none was."""
+
+    @property
+    def address(self) -> str:
+        """Where the client is: its host, or "unix". Only asked when a token is shown."""
 
     @property
     def local(self) -> bool:

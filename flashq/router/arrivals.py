@@ -23,6 +23,7 @@ from typing import Final
 
 import structlog
 
+from flashq.access.access import Access
 from flashq.config import Settings
 from flashq.protocol.head import Head, HeadSeeker, codec_of, find_head
 from flashq.router.refusals import refuse
@@ -51,14 +52,16 @@ class Arrivals:
         listeners: Sequence[socket.socket],
         settings: Settings,
         on_head: OnHead,
+        access: Access,
         *,
         descriptors_max: int,
     ) -> None:
         self._loop = loop
         self._listeners = list(listeners)
         self._on_head = on_head
-        self._frame_bytes_max = settings.preauth_frame_bytes_max if settings.auth_tokens else settings.frame_bytes_max
-        self._patience_s = settings.preauth_timeout_ms / 1_000 if settings.auth_tokens else None
+        self._access = access
+        self._frames = (settings.frame_bytes_max, settings.preauth_frame_bytes_max)
+        self._patience_s = settings.preauth_timeout_ms / 1_000
         self._fd_max = descriptors_max - SPARE_DESCRIPTORS
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._waiting: dict[int, _Arrival] = {}
@@ -67,6 +70,11 @@ class Arrivals:
         self._sweeps = False
         self._head_bytes = 0
         self.refused = 0
+
+    @property
+    def _frame_bytes_max(self) -> int:
+        """Of a first request."""
+        return self._frames[self._access.required]
 
     def open(self) -> None:
         """Let them in."""
@@ -145,7 +153,7 @@ class Arrivals:
     def _wait(self, arrival: "_Arrival") -> None:
         self._waiting[arrival.sock.fileno()] = arrival
         self._loop.add_reader(arrival.sock.fileno(), self._read, arrival)
-        if self._patience_s is not None:
+        if self._access.required:
             self._impatient.append((self._loop.time() + self._patience_s, arrival))
             self._plan_sweep()
 

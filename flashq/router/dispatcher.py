@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
+from flashq.access.access import STRANGER, Access
+from flashq.access.showing import show_token
 from flashq.errors import FlashqError, InvalidArgument, MalformedFrame, Unauthenticated
 from flashq.protocol import commands as c
 from flashq.protocol import replies
@@ -23,7 +25,6 @@ from flashq.transport.event_desk import EventDesk
 from flashq.transport.forwarding import PULL_WAIT_MS, WAITS, Forwarder, check_ack_batch
 from flashq.transport.totals import SharedTotals
 
-TOKENS_MAX: Final = 5
 _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -32,7 +33,7 @@ class RoutingDispatcher:
 
     def __init__(
         self, forwarder: Forwarder, *, owner_of: Callable[[int], int], totals: SharedTotals,
-        authenticate: Callable[[str], str | None] | None, max_batch: int, shards: int, process: str,
+        access: Access, max_batch: int, shards: int, process: str,
     ) -> None:  # fmt: skip
         self.desk = EventDesk(
             process, shard=None, owner_of_queue=lambda name: owner_of(slot_of_queue(name)),
@@ -42,7 +43,7 @@ class RoutingDispatcher:
         self._forwarder = forwarder
         self._owner_of = owner_of
         self._totals = totals
-        self._authenticate = authenticate
+        self._access = access
         self._max_batch = max_batch
 
     def submit(self, link: Link, frame: bytes) -> None:
@@ -51,7 +52,7 @@ class RoutingDispatcher:
         head = decode_head(frame, codec)
         req_id = echo_of(head, codec)
         if not link.principal and head.cmd not in ("AUTH", "PING"):
-            self._refuse(link, Unauthenticated("Authentication required"), req_id)
+            self._refuse(link, Unauthenticated(STRANGER), req_id)
             return
         slot = slot_of(head)
         if head.cmd not in _HERE and slot is not None:
@@ -65,6 +66,8 @@ class RoutingDispatcher:
             self._refuse(link, explained(e), req_id)
             return
         try:
+            # What is sent on is looked at where it arrives, by its own shard.
+            self._access.check_command(link.principal, command)
             self._decide(link, command, frame, req_id)
         except FlashqError as e:
             self._refuse(link, e, req_id)
@@ -89,7 +92,9 @@ class RoutingDispatcher:
         elif kind is c.Ping:
             self._say(link, {"pong": True}, req_id)
         elif kind is c.Auth:
-            self._show(link, command.token, req_id)
+            if show_token(self._access, link, command.token, req_id):
+                self.ended(link)
+                self.desk.gone(link)
         elif kind is c.Subscribe:
             self._subscribe(link, command, req_id)
         elif kind is c.Unsubscribe:
@@ -119,18 +124,6 @@ class RoutingDispatcher:
             held.reply(replies.with_req_id(codec, body, req_id))
 
         self.desk.subscribe(link, command.queue, kinds, done)
-
-    def _show(self, link: Link, token: str, req_id: bytes) -> None:
-        principal = "anonymous" if self._authenticate is None else self._authenticate(token)
-        if principal:
-            link.principal = principal
-            self._say(link, {}, req_id)
-            return
-        link.wrong_tokens += 1
-        if link.wrong_tokens >= TOKENS_MAX:
-            link.fatal("Invalid token", "unauthenticated")
-        else:
-            self._refuse(link, Unauthenticated("Invalid token"), req_id)
 
     def _say(self, link: Link, fields: dict[str, Any], req_id: bytes) -> None:
         link.reply(replies.with_req_id(link.codec, replies.ok(link.codec, fields), req_id))

@@ -41,8 +41,9 @@ class Front:
             loop, patience_ms=ctx.settings.request_deadline_ms, send=self._hand_over, give_up=self._keep
         )
         descriptors_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._arrivals = Arrivals(loop, ctx.listeners, ctx.settings, self._on_head, descriptors_max=descriptors_max)
-        self._routes = not ctx.settings.auth_tokens
+        self._arrivals = Arrivals(
+            loop, ctx.listeners, ctx.settings, self._on_head, gateway.access, descriptors_max=descriptors_max
+        )
         self._number = 0
         self.stop_ordered = asyncio.Event()
         """Set when the supervisor wants us to end."""
@@ -77,7 +78,7 @@ class Front:
         """A connection's first request is known, or it is known that it will not be."""
         self._number += 1
         arrived = Waiting(sock, data, self._ctx.gid(self._number))
-        slot = slot_of(head) if head is not None and self._routes else None
+        slot = slot_of(head) if head is not None and not self._gateway.access.required else None
         if slot is None:
             self._keep(arrived)
             return

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from flashq.access.access import Access
 from flashq.lifecycle import Service
 from flashq.protocol.head import codec_of
 from flashq.router.refusals import refuse
@@ -17,6 +18,9 @@ from flashq.transport.shared_memory import SharedState
 
 class Gateway(Service, Protocol):
     """Serves connections in this process."""
+
+    access: Access
+    """Who may enter."""
 
     def keep(self, sock: socket.socket, data: bytes, gid: int) -> None:
         """Serve a connection from now on. It is non-blocking; `data` is what was read of it so far."""
@@ -33,6 +37,8 @@ class NoGateway:
 
     def __init__(self, ctx: ChildContext, state: SharedState) -> None:
         self.refused = 0
+        self.access = Access(ctx.settings.auth_tokens, ctx.settings.data)
+        ctx.control.on_reload.append(self.access.reload)
 
     async def start(self) -> None:
         """Nothing to start."""

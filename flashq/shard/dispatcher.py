@@ -11,6 +11,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from flashq.access.access import STRANGER, Access
+from flashq.access.showing import show_token
 from flashq.engine import ack as acks
 from flashq.engine import control, queries, retry
 from flashq.engine.engine import Engine
@@ -32,8 +34,9 @@ from flashq.shard.control_verbs import answer_wait
 from flashq.shard.families import VERBS
 from flashq.shard.feed import Feed
 from flashq.shard.gate import Gates
+from flashq.shard.guard import Guard
 from flashq.shard.naming import Naming
-from flashq.shard.ports import Authenticate, Elsewhere, Totals
+from flashq.shard.ports import Elsewhere, Totals
 from flashq.shard.pushing import push, push_common, pushed_many, pushed_one, within
 from flashq.shard.rendering import Renderer, view_of
 from flashq.shard.verbs import Request, Route, Verb, by_id, by_queue
@@ -42,7 +45,6 @@ from flashq.transport.forwarding import check_ack_batch, shard_name
 
 log = structlog.get_logger()
 PULL_WAIT_MS: Final = 60_000
-TOKENS_MAX: Final = 5
 _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -71,7 +73,7 @@ class ShardDispatcher:
 
     def __init__(
         self, engine: Engine, *, shard: int, shards: int, owner_of: Callable[[int], int], elsewhere: Elsewhere,
-        totals: Totals, authenticate: Authenticate | None, notify: Callable[[str, int, bytes], Any] = _unheard,
+        totals: Totals, access: Access, notify: Callable[[str, int, bytes], Any] = _unheard,
     ) -> None:  # fmt: skip
         self.engine = engine
         self.shard = shard
@@ -79,7 +81,11 @@ class ShardDispatcher:
         self.owner_of = owner_of
         self.elsewhere = elsewhere
         self.totals = totals
-        self.authenticate = authenticate
+        self.access = access
+        self.guard = Guard(access, engine)
+        self._trusted = access.trusted
+        """As of `access`, one look nearer: it is asked for every request."""
+        access.on_change.append(self._trust)
         self.refusal: str = ""
         """Why pushes are refused just now; empty: they are not."""
         self.publish: Callable[[], None] = _nothing
@@ -100,6 +106,9 @@ class ShardDispatcher:
         self.gates = Gates(self.submit, elsewhere.req_id_of)
         """Connections whose next request waits until one before it is carried out."""
 
+    def _trust(self) -> None:
+        self._trusted = self.access.trusted
+
     def _own_changed(self) -> None:
         self.feed.refresh()
 
@@ -110,7 +119,8 @@ class ShardDispatcher:
         if self.gates.lines and link.gid in self.gates.lines:
             self.gates.hold_back(link, frame)
             return
-        if not link.principal and self.authenticate is not None:
+        restricted = link.principal not in self._trusted
+        if restricted and not link.principal:
             self._knock(link, frame)
             return
         codec = link.codec
@@ -120,6 +130,8 @@ class ShardDispatcher:
             self._submit_full(link, frame, codec)
             return
         try:
+            if restricted:
+                self.guard.check(link.principal, command)
             _FAST[type(command)](self, link, command, frame, codec)
         except FlashqError as e:
             self._refuse(link, codec, e, command.reqId)
@@ -152,6 +164,8 @@ class ShardDispatcher:
         link.reply(replies.with_req_id(codec, body, command.reqId))
 
     def _carry_out(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
+        if link.principal not in self._trusted:
+            self.guard.check(link.principal, command)
         route = ROUTES.get(type(command))
         if route is not None and (owner := self.owner_of(route(command))) != self.shard:
             self.elsewhere.forward(owner, link, frame, command)
@@ -213,24 +227,14 @@ class ShardDispatcher:
         if cmd == "PING":
             link.reply(replies.with_req_id(codec, replies.ok(codec, {"pong": True}), req_id))
         elif cmd == "AUTH":
-            self._show(link, codec, token, req_id)
+            show_token(self.access, link, token, bytes(req_id))
         else:
-            self._refuse(link, codec, Unauthenticated("Authentication required"), req_id)
-
-    def _show(self, link: Link, codec: int, token: str, req_id: bytes | msgspec.Raw) -> None:
-        principal = "anonymous" if self.authenticate is None else self.authenticate(token)
-        if principal:
-            link.principal = principal
-            link.reply(replies.with_req_id(codec, replies.OK[codec], req_id))
-            return
-        link.wrong_tokens += 1
-        if link.wrong_tokens >= TOKENS_MAX:
-            link.fatal("Invalid token", "unauthenticated")
-            return
-        self._refuse(link, codec, Unauthenticated("Invalid token"), req_id)
+            self._refuse(link, codec, Unauthenticated(STRANGER), req_id)
 
     def _auth(self, link: Link, command: c.Auth, frame: bytes, codec: int) -> None:
-        self._show(link, codec, command.token, command.reqId)
+        if show_token(self.access, link, command.token, bytes(command.reqId)):
+            self.ended(link)
+            self.desk.gone(link)
 
     # -- where
 
@@ -601,6 +605,7 @@ class _Probe:
         self.codec = link.codec
         self.principal = link.principal
         self.wrong_tokens = 0
+        self.address = ""
 
     def _keep(self, body: bytes) -> None:
         """Faults are not kept: sent again, the request may succeed."""

@@ -71,6 +71,10 @@ class GatedLink:
         self._link.principal = value
 
     @property
+    def address(self) -> str:
+        return self._link.address
+
+    @property
     def wrong_tokens(self) -> int:
         return self._link.wrong_tokens
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from flashq.access import scopes
 from flashq.engine import queries
 from flashq.errors import InvalidArgument, Unavailable
 from flashq.protocol import commands as c
@@ -55,6 +56,7 @@ def get_job_by_custom_id(here: "ShardDispatcher", request: Request) -> Fields | 
     seen = queries.find(here.engine, job_id)
     if seen is None:
         return UNKNOWN
+    here.guard.check_job(request.link.principal, scopes.Verb.READ, job_id)
     view = view_of(seen, request.codec)
     return {"job": view, "state": view.state}
 

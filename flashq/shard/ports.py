@@ -7,14 +7,12 @@ from typing import Any, Protocol
 
 from msgspec import Raw
 
+from flashq.access.access import Access
 from flashq.clock import Clock
 from flashq.config import Settings
 from flashq.protocol.dispatch import Codec, Dispatcher, Link
 from flashq.transport.envelope import Failure
 from flashq.transport.handover import HandoverSender
-
-Authenticate = Callable[[str], str | None]
-"""A token -> who shows it; None: nobody we know."""
 
 
 class Elsewhere(Protocol):
@@ -97,6 +95,7 @@ class MakeGateway(Protocol):
     """Builds the gateway around a dispatcher."""
 
     def __call__(
-        self, loop: asyncio.AbstractEventLoop, clock: Clock, settings: Settings, dispatcher: Dispatcher, *,
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, settings: Settings, dispatcher: Dispatcher,
+        access: Access, *,
         on_begin: Callable[[int, int], None], on_end: Callable[[], None], inline: bool,
     ) -> Gateway: ...  # fmt: skip

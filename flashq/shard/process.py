@@ -9,6 +9,7 @@ import socket
 import structlog
 import uvloop
 
+from flashq.access.access import Access
 from flashq.clock import SystemClock, boot_id
 from flashq.config import Settings
 from flashq.engine import crons
@@ -22,7 +23,6 @@ from flashq.engine.settings import Defaults, Limits
 from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
 from flashq.protocol.dispatch import Codec, Link
 from flashq.protocol.slots import SLOTS
-from flashq.protocol.tokens import authenticator
 from flashq.shard import internal
 from flashq.shard.checkpoints import CHECKPOINTER, FOLDED, Recycling
 from flashq.shard.dispatcher import ShardDispatcher
@@ -151,19 +151,21 @@ class Shard:
         self._forwarder = Forwarder(
             self._exchange, self._state.owner, deadline_ms=settings.request_deadline_ms, mono_ms=self._clock.mono_ms
         )
+        self._access = Access(settings.auth_tokens, settings.data)
+        ctx.control.on_reload.append(self._access.reload)
         self._gauges = Gauges(self._state, ctx.index, ctx.incarnation)
         self.dispatcher = ShardDispatcher(
             self.engine, shard=ctx.index, shards=settings.shards, owner_of=self._state.owner,
             elsewhere=self._forwarder, totals=SharedTotals(self._state, settings.shards),
-            authenticate=authenticator(settings.auth_tokens),
+            access=self._access,
             notify=self._exchange.notify,
         )  # fmt: skip
         self.loop = ShardLoop(
             self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault
         )
         self._gateway: Gateway = make_gateway(
-            self._loop, self._clock, settings, self.dispatcher, on_begin=self.loop.begin, on_end=self.loop.end,
-            inline=settings.durability != "fsync",
+            self._loop, self._clock, settings, self.dispatcher, self._access, on_begin=self.loop.begin,
+            on_end=self.loop.end, inline=settings.durability != "fsync",
         )  # fmt: skip
         self._ticks = self._gateway.ticks
         self._sender = HandoverSender(ctx.run)
@@ -291,7 +293,9 @@ class Shard:
             internal.answer(self.dispatcher, incoming.frame, RemoteTicket(incoming, self._replies))
         else:
             link: Link = RemoteLink(incoming, self._replies)
-            self.dispatcher.submit(Showing(link, self.engine) if incoming.flags & SHOW_JOB else link, incoming.frame)
+            self.dispatcher.submit(
+                Showing(link, self.engine, self._access.may) if incoming.flags & SHOW_JOB else link, incoming.frame
+            )
         ticks.arrived(len(incoming.frame))
 
     def _keep_back(self, replies: RemoteReplies) -> None:

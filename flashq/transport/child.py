@@ -52,6 +52,10 @@ class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Supervisor: take nothing new, finish what is begun, end with code 0."""
 
 
+class Reload(msgspec.Struct, frozen=True, tag="reload"):
+    """Supervisor: read again what may change while we run: the book of tokens, certificates."""
+
+
 class PeerGone(msgspec.Struct, frozen=True, tag="peer-gone"):
     """Supervisor: a peer died or stopped. What it was asked and has not answered will not be answered."""
 
@@ -66,11 +70,17 @@ class PeerReady(msgspec.Struct, frozen=True, tag="peer-ready"):
     incarnation: int
 
 
-Report = Ready | Refused | Failed | Note
+class Changed(msgspec.Struct, frozen=True, tag="changed"):
+    """Child: something that all have to read again was changed; the supervisor tells them."""
+
+
+Report = Ready | Refused | Failed | Note | Changed
 Order = Stop | PeerGone | PeerReady
+"""What a role carries out; `Reload` is carried out by `Control.on_reload`."""
+Sent = Order | Reload
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_report: Final = msgspec.msgpack.Decoder(Report).decode
-decode_order: Final = msgspec.msgpack.Decoder(Order).decode
+decode_order: Final = msgspec.msgpack.Decoder(Sent).decode
 
 
 def control_pair() -> tuple[socket.socket, socket.socket]:
@@ -85,6 +95,8 @@ class Control:
         self._sock = sock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_order: Callable[[Order], None] = _unheard
+        self.on_reload: list[Callable[[], None]] = []
+        """Called when something is to be read again."""
 
     def ready(self) -> None:
         """I serve: connections and requests may come."""
@@ -101,6 +113,10 @@ class Control:
     def note(self, text: str) -> None:
         """One line for the start-up output, or the log."""
         self._say(Note(text[:TEXT_CHARS_MAX]))
+
+    def changed(self) -> None:
+        """All, we too, are to read again what may change while they run."""
+        self._say(Changed())
 
     def _say(self, report: Report) -> None:
         # Blocking, which it never does: the supervisor reads at once, and there is room for hundreds.
@@ -128,7 +144,12 @@ class Control:
             if not packet:
                 self.close()
                 return [*found, Stop()]
-            found.append(decode_order(packet))
+            order = decode_order(packet)
+            if not isinstance(order, Reload):
+                found.append(order)
+                continue
+            for call in self.on_reload:
+                call()
 
     def fileno(self) -> int:
         """For a `select`."""

@@ -314,7 +314,7 @@ class RemoteReplies:
 class RemoteLink:
     """A client whose connection lives in another process, for the time of one request of it."""
 
-    __slots__ = ("_incoming", "_replies", "codec", "gid", "principal", "wrong_tokens")
+    __slots__ = ("_incoming", "_replies", "address", "codec", "gid", "principal", "wrong_tokens")
 
     def __init__(self, incoming: Incoming, replies: RemoteReplies) -> None:
         self._incoming = incoming
@@ -323,6 +323,7 @@ class RemoteLink:
         self.codec = Codec(incoming.codec)
         self.principal = incoming.principal
         self.wrong_tokens = 0
+        self.address = incoming.peer
 
     @property
     def local(self) -> bool:

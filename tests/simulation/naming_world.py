@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from msgspec import Raw
 
+from flashq.access.access import Access
 from flashq.engine.engine import Engine
 from flashq.engine.replay import Replayer
 from flashq.engine.settings import Limits
@@ -118,7 +119,7 @@ class Shard:
         self.journal = MemoryJournal(epoch=self.incarnation, boot=BOOT, keep=True)
         self.dispatcher = ShardDispatcher(
             self.engine, shard=self.no, shards=len(self.world.owners), owner_of=self.world.owner_of, elsewhere=self,
-            totals=None, authenticate=None,  # type: ignore[arg-type]
+            totals=None, access=Access(),  # type: ignore[arg-type]
         )  # fmt: skip
         self.postman = Postman(self.dispatcher, self)  # type: ignore[arg-type]
 

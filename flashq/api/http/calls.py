@@ -14,12 +14,14 @@ from flashq.protocol.replies import failure_text
 class Client:
     """One HTTP connection. It has at most one request in work: HTTP/1.1 answers in turn."""
 
-    __slots__ = ("address", "call", "crowded", "gid", "listener", "lost", "waits")
+    __slots__ = ("address", "call", "crowded", "gid", "listener", "lost", "principal", "waits")
 
     def __init__(self, gid: int, address: str) -> None:
         self.gid = gid
         self.address = address
         self.lost = False
+        self.principal = ""
+        """Who asked for what is under way; empty while nothing is."""
         self.call: Call | None = None
         """The command that is under way."""
         self.listener: Listener | None = None
@@ -28,6 +30,11 @@ class Client:
         """It waits for jobs, or for one to end."""
         self.crowded = False
         """Another request of it stands behind the one in work, and the connection is not read."""
+
+    @property
+    def host(self) -> str:
+        """Its address without the port."""
+        return self.address.rpartition(":")[0]
 
     def leave(self) -> None:
         """The client has gone: whoever waits for its reply need not."""
@@ -41,7 +48,7 @@ class Client:
 class Call:
     """One command of a request. Its `held` is the place of the reply."""
 
-    __slots__ = ("_client", "codec", "future", "gid", "held", "principal", "wrong_tokens")
+    __slots__ = ("_client", "address", "codec", "future", "gid", "held", "principal", "wrong_tokens")
     local = False
     takes_events = False
 
@@ -50,6 +57,7 @@ class Call:
         self.codec = Codec.TEXT
         self.principal = principal
         self.wrong_tokens = 0
+        self.address = client.host
         self.future: asyncio.Future[bytes] = loop.create_future()
         """The reply; empty when the client has gone."""
         self._client = client

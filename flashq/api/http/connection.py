@@ -151,6 +151,7 @@ class HttpConnection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A request is answered; the next of this connection begins."""
         super().on_response_complete()
+        self.flashq.principal = ""
         self.flashq.crowded = bool(self.pipeline)
 
     def _wait(self, patience_s: float | None) -> None:

@@ -13,12 +13,13 @@ from typing import Final
 
 import structlog
 
+from flashq.access.access import SERVER, Access
 from flashq.api.http.asgi import App, Bodies, ClientLeft, Receive, Scope, Send, discard_body, respond, too_large
 from flashq.api.http.commanding import command_of_body, status_of_reply
 from flashq.api.http.compression import compressed
 from flashq.api.http.cors import Cors
 from flashq.api.http.failures import JSON_TYPE, Headers, HttpFailure
-from flashq.api.http.headers import ANYONE, Authenticate, Seen
+from flashq.api.http.headers import Seen
 from flashq.api.http.live import streams
 from flashq.api.http.live.hub import Hub
 from flashq.api.http.live.sockets import Sockets
@@ -45,13 +46,13 @@ class Door:
     """The ASGI application."""
 
     def __init__(
-        self, ways: Ways, behind: App, *, authenticate: Authenticate | None, cors: Cors, bodies: Bodies,
+        self, ways: Ways, behind: App, *, access: Access, cors: Cors, bodies: Bodies,
         hub: Hub, sockets: Sockets,
     ) -> None:  # fmt: skip
         """`behind` serves what is no command."""
         self._ways = ways
         self._behind = behind
-        self._authenticate = authenticate
+        self._access = access
         self._cors = cors
         self._bodies = bodies
         self._hub = hub
@@ -76,8 +77,6 @@ class Door:
             else:
                 await self._serve(scope, receive, send, seen, path, real=real)
         except HttpFailure as failure:
-            if failure.status == 401 and seen.authorization:
-                log.warning("a token was refused", client=scope[CLIENT].address, method=scope["method"])
             status, headers, body = failure.answer(real=real)
             await respond(send, status, headers, body)
         except ClientLeft:
@@ -95,8 +94,12 @@ class Door:
         if is_stream(path):
             await self._stream(scope, send, seen, path)
             return
-        principal = ANYONE if self._is_open(path) else seen.principal(self._authenticate)
         found = self._tree.find(path)
+        client = scope[CLIENT]
+        # What asks for no token is ours from end to end: it is the server that acts there, not whoever asked.
+        client.principal = principal = (
+            SERVER if found is None and self._is_open(path) else seen.principal(self._access, client.host)
+        )
         if found is not None:
             await self._command(scope, receive, send, seen, found, principal, real=real)
         elif path == COMMAND[real]:
@@ -109,14 +112,15 @@ class Door:
 
     async def _stream(self, scope: Scope, send: Send, seen: Seen, path: bytes) -> None:
         """Serve a stream of events; here a token may stand in the address."""
-        principal = seen.principal_or(self._authenticate, query_of(scope["query_string"]).get("token", ""))
+        client, token = scope[CLIENT], query_of(scope["query_string"]).get("token", "")
+        client.principal = principal = seen.principal(self._access, client.host, token)
         try:
             await streams.serve(self._hub, scope, send, of_stream(path), principal)
         except FlashqError as error:
             raise streams.refused(error) from None
 
     def _is_open(self, path: bytes) -> bool:
-        return self._authenticate is None or path in OPEN or path.startswith(OPEN_BELOW)
+        return self._access.required and (path in OPEN or path.startswith(OPEN_BELOW))
 
     async def _command(
         self, scope: Scope, receive: Receive, send: Send, seen: Seen, found: Found, principal: str, *, real: bool

@@ -1,15 +1,17 @@
 """The headers of a request that matter here, found in one pass."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
-from flashq.api.http.failures import HttpFailure, unauthenticated
+import structlog
 
-Authenticate = Callable[[str], str | None]
+from flashq.access.access import ANYONE, Access
+from flashq.api.http.failures import HttpFailure, unauthenticated
+from flashq.errors import LockedOut, Unauthenticated
+
+log = structlog.get_logger()
 BEARER: Final = b"Bearer "
 KEY_BYTES_MAX: Final = 512
-ANYONE: Final = "anyone"
-"""Who asks where no tokens are configured."""
 
 
 class Seen:
@@ -39,22 +41,26 @@ class Seen:
             raise HttpFailure(400, f"Invalid: `Idempotency-Key` must have 1 to {KEY_BYTES_MAX} ASCII characters")
         return raw.decode()
 
-    def principal(self, authenticate: Authenticate | None) -> str:
-        """Who asks. Raises HttpFailure 401."""
-        return self.principal_or(authenticate, "")
+    def principal(self, access: Access, host: str, token: str = "") -> str:
+        """Who asks, from that host; without the header, whom `token` of the address names.
 
-    def principal_or(self, authenticate: Authenticate | None, token: str) -> str:
-        """Who asks; without the header, whom `token` of the address names. Raises HttpFailure 401."""
-        if authenticate is None:
+        Raises HttpFailure 401, and 429 while the host has shown too many wrong tokens.
+        """
+        if not access.required:
             return ANYONE
-        who = None
         if self.authorization.startswith(BEARER):
-            who = authenticate(self.authorization[len(BEARER) :].decode("latin-1"))
-        elif token and not self.authorization:
-            who = authenticate(token)
-        if who is None:
+            token = self.authorization[len(BEARER) :].decode("latin-1")
+        elif self.authorization:
+            log.warning("a token was refused", client=host, reason="not of the scheme Bearer")
             raise unauthenticated()
-        return who
+        if not token:
+            raise unauthenticated()
+        try:
+            return access.admit(token, host)
+        except Unauthenticated:
+            raise unauthenticated() from None
+        except LockedOut as error:
+            raise HttpFailure(429, str(error), (b"retry-after", b"%d" % -(-error.wait_ms // 1000))) from None
 
 
 _SLOT_OF: Final = {name.replace("_", "-").encode(): name for name in Seen.__slots__}

@@ -5,6 +5,8 @@ from typing import Final, Protocol
 
 import uvloop
 
+from flashq.access.access import Access
+from flashq.access.standing import Standing
 from flashq.api.http.app import make_app
 from flashq.api.http.asgi import Bodies
 from flashq.api.http.cors import Cors
@@ -17,7 +19,6 @@ from flashq.api.http.pages.page import Host
 from flashq.api.http.server import HttpServer
 from flashq.api.http.ways import Ways
 from flashq.api.http.workers import WORKER_BEAT, Workers, decode_worker
-from flashq.protocol.tokens import authenticator
 from flashq.transport.answering import OnNotice
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.following import Following
@@ -32,6 +33,7 @@ class Peers(Protocol):
 
     ways: Ways
     following: Following
+    access: Access
 
     def on_peer(self, order: PeerGone | PeerReady) -> None:
         """A peer came or went."""
@@ -75,18 +77,20 @@ class Process:
         self._workers = Workers(lambda beat: self._peers.tell_doors(WORKER_BEAT, beat))
         self._history = History(self._state)
         ways = self._peers.ways
-        host = Host(ctx.name, settings, self._state, ways, self._history, self._workers, self._count)
-        authenticate, cors = authenticator(settings.auth_tokens), Cors(settings.cors_allow_origin)
-        self._hub = Hub(ways, self._peers.following, settings.shards)
+        access, cors = self._peers.access, Cors(settings.cors_allow_origin)
+        host = Host(
+            ctx.name, settings, self._state, ways, self._history, self._workers, self._count, access,
+            ctx.control.changed,
+        )  # fmt: skip
+        self._hub = Hub(ways, self._peers.following, settings.shards, access)
         dashboard = Dashboard(host, ctx.gid(0), settings.dashboard_interval_ms / 1_000)
-        sockets = Sockets(
-            self._hub, dashboard, authenticate=authenticate, cors=cors, auth_s=settings.preauth_timeout_ms / 1_000
-        )
+        sockets = Sockets(self._hub, dashboard, access=access, cors=cors, auth_s=settings.preauth_timeout_ms / 1_000)
         door = Door(
-            ways, make_app(host), authenticate=authenticate, cors=cors, hub=self._hub, sockets=sockets,
+            ways, make_app(host), access=access, cors=cors, hub=self._hub, sockets=sockets,
             bodies=Bodies(settings.frame_bytes_max, BODIES_BYTES_MAX),
         )  # fmt: skip
         self._server = HttpServer(ctx, door, ways.forwarder)
+        self._standing = Standing(asyncio.get_running_loop(), access, lambda: self._server.sweep(access.stands))
         self.stop_ordered = asyncio.Event()
         """Set when the supervisor wants us to end."""
 
@@ -98,6 +102,7 @@ class Process:
 
     async def stop(self) -> None:
         """Returns when what was asked is answered and all is closed."""
+        self._standing.stop()
         await self._hub.stop()
         await self._server.stop()
         self._history.stop()

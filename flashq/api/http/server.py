@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, cast
 
 from uvicorn.config import Config
@@ -65,6 +65,12 @@ class HttpServer:
 
     def _connections(self) -> Iterator[HttpConnection]:
         return iter(cast(list[HttpConnection], list(self._hall.state.connections)))
+
+    def sweep(self, stands: Callable[[str], bool]) -> None:
+        """Cut the connections on which something is under way for somebody who may not any more."""
+        for one in self._connections():
+            if one.flashq.principal and not stands(one.flashq.principal):
+                one.transport.abort()
 
     @property
     def connections(self) -> int:

@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
         "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing",
-        "_event_bytes", "_large", "_stalled", "_streak", "_streak_shard", "on_wander", "_leaving", "_missed",
+        "_event_bytes", "_large", "_stalled", "_streak", "_streak_shard", "on_wander", "_leaving", "_missed", "_cut",
         "codec", "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
@@ -113,6 +113,7 @@ class Connection(asyncio.Protocol):
         self._ended = False
         self._closing = False
         self._leaving = False
+        self._cut = False
         self._event_bytes = 0
         """Of events in this tick's output."""
         self._missed = 0
@@ -386,6 +387,12 @@ class Connection(asyncio.Protocol):
         self._write(lagged(self._missed, self.codec))
         self._missed = 0
 
+    @property
+    def address(self) -> str:
+        """Where the client is: its host, or "unix"."""
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else "unix"
+
     def takes_jobs(self) -> bool:
         """False while it has gone, or does not read what it is sent."""
         return not (self.lost or self._paused_writing or self._ended)
@@ -397,6 +404,15 @@ class Connection(asyncio.Protocol):
         self._ended = True
         self._parts, self._parts_bytes = [], 0
         self._touch()
+
+    def cut(self, text: str) -> None:
+        """Its token is good no more: say so, whatever else it waits for, and close."""
+        if self.lost or self._closing:
+            return
+        self._write(failure_text(self.codec, text, "unauthenticated"))
+        self._closing = self._ended = self._cut = True
+        self._parts, self._parts_bytes = [], 0
+        self._ticks.wake()
 
     def _too_large(self, size: int) -> None:
         most = self._bounds.frame_bytes_max if self.principal else self._bounds.preauth_frame_bytes_max
@@ -432,7 +448,7 @@ class Connection(asyncio.Protocol):
             if not self._transport.get_write_buffer_size():
                 self.on_wander(self, self._streak_shard)
             return
-        if self._ended and not self._held and not self._in_flight and not self.lost:
+        if self._ended and (self._cut or not (self._held or self._in_flight)):
             if self._closing:
                 self._leave()
             else:

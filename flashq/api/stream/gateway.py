@@ -2,8 +2,11 @@
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Callable
 
+from flashq.access.access import ANYONE, STRANGER, Access
+from flashq.access.standing import Standing
 from flashq.api.stream.connection import Bounds, Connection
 from flashq.api.stream.ticks import Ticks
 from flashq.clock import Clock
@@ -24,13 +27,17 @@ class StreamGateway:
     """Adopts sockets and serves them through a dispatcher."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, clock: Clock, settings: Settings, dispatcher: Dispatcher, *,
-        on_begin: Callable[[int, int], None], on_end: Callable[[], None], inline: bool,
+        self, loop: asyncio.AbstractEventLoop, clock: Clock, settings: Settings, dispatcher: Dispatcher,
+        access: Access, *, on_begin: Callable[[int, int], None], on_end: Callable[[], None], inline: bool,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._dispatcher = dispatcher
-        self._anyone = "" if settings.auth_tokens else "anyone"
-        """Who a connection is before a token was shown."""
+        self._access = access
+        self._standing = Standing(loop, access, self._sweep)
+        self._strangers_s = settings.preauth_timeout_ms / 1_000
+        self._strangers: deque[tuple[float, Connection]] = deque()
+        """Until when those that have shown no token may take to do so; all have the same time."""
+        self._strangers_timer: asyncio.TimerHandle | None = None
         self.ticks = Ticks(
             loop, clock, bytes_max=settings.tick_bytes_max, inline=inline, on_begin=on_begin, on_end=on_end
         )
@@ -50,16 +57,44 @@ class StreamGateway:
     def adopt(self, sock: socket.socket, gid: int, head: bytes, principal: str, codec: Codec | None = None) -> None:
         """Serve a connection from now on; `head` was read of it so far, `codec` is what it speaks, if known."""
         connection = Connection(
-            gid, self._dispatcher, self.ticks, self._bounds, first=head, principal=principal or self._anyone,
+            gid, self._dispatcher, self.ticks, self._bounds, first=head, principal=self._who(principal),
             on_lost=self._connections.discard,
         )  # fmt: skip
         connection.on_wander = self._wander
         if codec is not None:
             connection.codec, connection.first = codec, None
         self._connections.add(connection)
+        if not connection.principal:
+            self._strangers.append((self._loop.time() + self._strangers_s, connection))
+            self._plan_strangers()
         task = self._loop.create_task(self._connect(sock, connection))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
+
+    def _who(self, principal: str) -> str:
+        """Who a connection is that comes with this principal, or with none. One that stands no more is a stranger."""
+        if principal and self._access.stands(principal):
+            return principal
+        return "" if self._access.required else ANYONE
+
+    def _sweep(self) -> None:
+        """Cut the connections of tokens that are good no more, and of those who came when everybody might."""
+        for connection in list(self._connections):
+            if connection.principal and not self._access.stands(connection.principal):
+                connection.cut(f"{STRANGER}: the token is not valid any more")
+
+    def _plan_strangers(self) -> None:
+        if self._strangers and self._strangers_timer is None:
+            self._strangers_timer = self._loop.call_at(self._strangers[0][0], self._sweep_strangers)
+
+    def _sweep_strangers(self) -> None:
+        self._strangers_timer = None
+        now = self._loop.time()
+        while self._strangers and (self._strangers[0][0] <= now or self._strangers[0][1].principal):
+            _, connection = self._strangers.popleft()
+            if not connection.principal:
+                connection.cut(f"{STRANGER}: no token within the time allowed before login")
+        self._plan_strangers()
 
     def let_wander(
         self, sender: HandoverSender, leaving: Callable[[int, int], list[int] | None], left: Callable[[int], None]
@@ -75,7 +110,7 @@ class StreamGateway:
         if holders is None or self._sender is None:
             return False
         protocol = "text" if connection.codec is Codec.TEXT else "binary"
-        principal = "" if connection.principal == self._anyone else connection.principal
+        principal = "" if connection.principal == ANYONE else connection.principal
         handed = Handed(connection.gid, protocol, principal, b"", holders=holders)
         if not connection.hand_on(self._sender, shard, handed):
             return False
@@ -91,6 +126,9 @@ class StreamGateway:
 
     async def stop(self) -> None:
         """Answer what was asked, then close every connection."""
+        self._standing.stop()
+        if self._strangers_timer is not None:
+            self._strangers_timer.cancel()
         if self._adopting:
             await asyncio.wait(self._adopting, timeout=1)
         self.ticks.end()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
+from flashq.access.access import Access
 from flashq.config import Settings
 from flashq.protocol.head import Head
 from flashq.router.arrivals import Arrivals
@@ -28,7 +29,14 @@ class Door:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=256)
         self.placed: list[Placed] = []
         self.address = self.listener.getsockname()
-        self.arrivals = Arrivals(loop, [self.listener], settings, self._on_head, descriptors_max=descriptors_max)
+        self.arrivals = Arrivals(
+            loop,
+            [self.listener],
+            settings,
+            self._on_head,
+            Access(settings.auth_tokens),
+            descriptors_max=descriptors_max,
+        )
         self.arrivals.open()
         self.clients: list[socket.socket] = []
 

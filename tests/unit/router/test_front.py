@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from flashq.access.access import Access
 from flashq.cluster.slot_map import first_map
 from flashq.config import Settings
 from flashq.protocol.slots import job_id, slot_of_queue
@@ -22,7 +23,8 @@ SHARDS = 4
 class Recorder:
     """A gateway, and shards, that note what they are given."""
 
-    def __init__(self) -> None:
+    def __init__(self, tokens: tuple[str, ...] = ()) -> None:
+        self.access = Access(tokens)
         self.kept: list[tuple[bytes, int]] = []
         self.passed: list[tuple[int, bytes, int]] = []
         self.peers: list[PeerGone | PeerReady] = []
@@ -59,7 +61,7 @@ class House:
         ctx = ChildContext(settings, "router-0", 0, 5, run, Control(theirs), (listener,))
         owners = first_map(SHARDS).owners
         self.state = SharedState.create(run, shards=SHARDS, owners=owners, slots_version=1, durability="memory")
-        self.seen = Recorder()
+        self.seen = Recorder(settings.auth_tokens)
         self.front = Front(ctx, self.state, self.seen, self.seen.hand_over)
         self.control = ctx.control
         self.clients: list[socket.socket] = []

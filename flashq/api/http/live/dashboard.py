@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 import structlog
 
+from flashq.access.access import SERVER
 from flashq.api.http.calls import Client
-from flashq.api.http.headers import ANYONE
 from flashq.api.http.live.listener import Listener
 from flashq.api.http.pages.figures import metrics, now_ms
 from flashq.api.http.pages.page import Host
@@ -96,5 +96,5 @@ class Dashboard:
         })  # fmt: skip
 
     async def _ask(self, frame: bytes) -> dict[str, Any]:
-        found: dict[str, Any] = msgspec.json.decode(await self._host.ways.ask(self._client, ANYONE, Command(frame)))
+        found: dict[str, Any] = msgspec.json.decode(await self._host.ways.ask(self._client, SERVER, Command(frame)))
         return found

@@ -6,6 +6,9 @@ from typing import Final
 
 import msgspec
 
+from flashq.access.access import Access
+from flashq.access.needs import READ_ALL
+from flashq.access.scopes import Verb
 from flashq.api.http.calls import Client
 from flashq.api.http.failures import HttpFailure
 from flashq.api.http.live.listener import Listener
@@ -40,8 +43,9 @@ _shown: Final = msgspec.json.Decoder(_Shown).decode
 class Hub:
     """Those of one process."""
 
-    def __init__(self, ways: Ways, following: Following, shards: int) -> None:
+    def __init__(self, ways: Ways, following: Following, shards: int, access: Access) -> None:
         self._ways = ways
+        self._access = access
         self._following = following
         self._shards = shards
         self._listeners: set[Listener] = set()
@@ -90,7 +94,7 @@ class Hub:
         self, client: Client, principal: str, listener: Listener, form: Form, target: Target, *,
         kinds: frozenset[str] | None, saw: dict[int, Position] | None = None,
     ) -> Subscription:  # fmt: skip
-        """It hears what happens from now on. Raises HttpFailure 404 for a job that is none, Unavailable."""
+        """It hears what happens from now on. Raises HttpFailure 404 for a job that is none, Unavailable, Forbidden."""
         keys = await self._keys(client, principal, target, came_back=saw is not None)
         found = Subscription(
             self._following, keys, listener, form, kinds=kinds, job_id=target.job_id or 0, saw=saw,
@@ -100,8 +104,10 @@ class Hub:
 
     async def _keys(self, client: Client, principal: str, target: Target, *, came_back: bool) -> list[Key]:
         if target.queue is not None:
+            self._access.check(principal, Verb.READ, target.queue)
             return [(self._ways.owner_of(slot_of_queue(target.queue)), target.queue)]
         if target.job_id is None:
+            self._access.check_need(principal, READ_ALL)
             return [(shard, ALL) for shard in range(self._shards)]
         slot = target.job_id & 1023
         owner = self._ways.owner_of(slot)
@@ -111,9 +117,12 @@ class Hub:
         )  # fmt: skip
         if shown.ok and shown.job is not None:
             return [(owner, shown.job.queue)]
+        if shown.code in ("forbidden", "unauthenticated"):
+            raise HttpFailure(403 if shown.code == "forbidden" else 401, shown.error)
         if not shown.ok and shown.code != "not_found":
             raise HttpFailure(503, shown.error, (b"retry-after", b"1"))
         if came_back:
+            self._access.check_need(principal, READ_ALL)
             return [(owner, ALL)]  # it is no more, and with it the name of its queue; how it ended may yet be told
         raise HttpFailure(404, f"Job {target.job_id} not found")
 

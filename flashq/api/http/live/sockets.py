@@ -10,11 +10,13 @@ from typing import Final, Literal
 import msgspec
 import structlog
 
+from flashq.access.access import Access
+from flashq.access.needs import STREAMS
 from flashq.api.http.asgi import Receive, Scope, Send
 from flashq.api.http.calls import Client
 from flashq.api.http.cors import Cors
 from flashq.api.http.failures import UNAUTHENTICATED, HttpFailure
-from flashq.api.http.headers import Authenticate, Seen
+from flashq.api.http.headers import Seen
 from flashq.api.http.live.dashboard import Dashboard
 from flashq.api.http.live.hub import Hub
 from flashq.api.http.live.listener import GOING, Listener
@@ -22,7 +24,7 @@ from flashq.api.http.live.records import Messages
 from flashq.api.http.live.streams import refused
 from flashq.api.http.live.targets import Target, of_socket, query_of, wanted_kinds
 from flashq.api.http.marks import CLIENT
-from flashq.errors import FlashqError
+from flashq.errors import FlashqError, LockedOut, Unauthenticated
 
 log = structlog.get_logger()
 V1: Final = b"/api/v1"
@@ -42,13 +44,11 @@ _auth: Final = msgspec.json.Decoder(_Auth).decode
 class Sockets:
     """The WebSockets of one process."""
 
-    def __init__(
-        self, hub: Hub, dashboard: Dashboard, *, authenticate: Authenticate | None, cors: Cors, auth_s: float
-    ) -> None:
+    def __init__(self, hub: Hub, dashboard: Dashboard, *, access: Access, cors: Cors, auth_s: float) -> None:
         """`auth_s`: how long a client may take to show its token."""
         self._hub = hub
         self._dashboard = dashboard
-        self._authenticate = authenticate
+        self._access = access
         self._cors = cors
         self._auth_s = auth_s
 
@@ -77,8 +77,8 @@ class Sockets:
         # Without a token it may still show one; it learns nothing before that, not even which paths there are.
         client = scope[CLIENT]
         principal = ""
-        if self._authenticate is None or seen.authorization or "token" in query:
-            principal = seen.principal_or(self._authenticate, query.get("token", ""))
+        if not self._access.required or seen.authorization or "token" in query:
+            principal = seen.principal(self._access, client.host, query.get("token", ""))
         target = of_socket(path)
         if target is None:
             raise HttpFailure(404, "Not found")
@@ -86,11 +86,11 @@ class Sockets:
         accepted = _Accepted(send)
         if not principal:
             await accepted.now()
-            principal = await self._first_message(receive)
+            principal = await self._first_message(receive, client.host)
             if not principal:
-                log.warning("a token was refused", client=client.address, method="WEBSOCKET")
                 await send({"type": "websocket.close", "code": POLICY, "reason": UNAUTHENTICATED})
                 return
+        client.principal = principal
         try:
             await self._listen(client, principal, receive, accepted, target, kinds)
         except (HttpFailure, FlashqError) as error:
@@ -98,9 +98,8 @@ class Sockets:
                 raise
             await send({"type": "websocket.close", "code": LATER, "reason": str(error)[:100]})
 
-    async def _first_message(self, receive: Receive) -> str:
+    async def _first_message(self, receive: Receive, host: str) -> str:
         """Who shows a token in it; empty: nobody."""
-        assert self._authenticate is not None
         try:
             message = await asyncio.wait_for(receive(), self._auth_s)
         except TimeoutError:
@@ -111,12 +110,17 @@ class Sockets:
             shown = _auth(message.get("text") or message.get("bytes") or b"")
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return ""
-        return self._authenticate(shown.token) or ""
+        try:
+            return self._access.admit(shown.token, host)
+        except (Unauthenticated, LockedOut):
+            return ""
 
     async def _listen(
         self, client: Client, principal: str, receive: Receive, accepted: "_Accepted", target: Target,
         kinds: frozenset[str] | None,
     ) -> None:  # fmt: skip
+        if target.dashboard:
+            self._access.check_need(principal, STREAMS["WS /ws/dashboard"])
         listener = self._hub.enter(client, _FORM.lagged, comments=False)
         try:
             if target.dashboard:

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 from fastapi import Request, Response
 
+from flashq.access.access import Access
+from flashq.access.needs import need_of_page
 from flashq.api.http import fields
 from flashq.api.http.calls import Client
 from flashq.api.http.failures import JSON_TYPE, HttpFailure
@@ -17,7 +19,7 @@ from flashq.api.http.ways import Ways
 from flashq.api.http.workers import Workers
 from flashq.api.statuses import status_of
 from flashq.config import Settings
-from flashq.errors import FlashqError, RequestError, Unavailable
+from flashq.errors import FlashqError, Forbidden, RequestError, Unavailable
 from flashq.transport.shared_memory import SharedState
 
 
@@ -34,6 +36,10 @@ class Host:
     workers: Workers
     count: Callable[[], tuple[int, int]]
     """HTTP connections of this process, and requests it has answered."""
+    access: Access
+    """Who may enter, and do what."""
+    changed: Callable[[], None]
+    """Has every process of the cluster read its tokens again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,10 @@ class Page:
 
 async def answered(page: Page, host: Host, request: Request) -> Response:
     """Serve one request of a page."""
+    try:
+        host.access.check_need(request.scope[PRINCIPAL], need_of_page(page.method, page.path))
+    except FlashqError as error:
+        return _refused(request, error)
     body = None
     if page.kind is not None:
         try:
@@ -111,11 +121,23 @@ async def answered(page: Page, host: Host, request: Request) -> Response:
     try:
         data = await page.serve(asked)
     except FlashqError as error:
-        whole = {"ok": False, "error": str(error), "code": str(error.code)}
-        return json_response(whole, status_of(error.code, real=scope[REAL]))
+        return _refused(request, error)
     if isinstance(data, Response):
         return data
     return json_response(data if page.plain else {"ok": True, "data": data})
+
+
+def _refused(request: Request, error: FlashqError) -> Response:
+    whole = {"ok": False, "error": str(error), "code": str(error.code)}
+    return json_response(whole, status_of(error.code, real=request.scope[REAL]))
+
+
+def check_origin(asked: Asked) -> None:
+    """Raise Forbidden for a page of another origin, while everybody may enter: any page a browser shows could ask."""
+    if asked.host.access.required or not asked.origin:
+        return
+    if asked.origin.rpartition("://")[2] != asked.server:
+        raise Forbidden(f"Pages of {asked.origin} may not do this while no tokens are configured")
 
 
 async def _read(request: Request, bytes_max: int) -> bytes:

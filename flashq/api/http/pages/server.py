@@ -5,8 +5,8 @@ import os
 import signal
 from typing import Any, Final
 
-from flashq.api.http.pages.page import Asked, Page
-from flashq.errors import Forbidden, InvalidArgument
+from flashq.api.http.pages.page import Asked, Page, check_origin
+from flashq.errors import InvalidArgument
 from flashq.transport.shard_region import OTHER
 
 _GROUP: Final = "Server"
@@ -15,7 +15,7 @@ LEAVE_S: Final = 0.1
 
 
 async def _shutdown(asked: Asked) -> Any:
-    _check_origin(asked)
+    check_origin(asked)
     pid = asked.host.state.header.pid
     asyncio.get_running_loop().call_later(LEAVE_S, os.kill, pid, signal.SIGTERM)
     return "Stopping in order: nothing new is taken in, what is begun is finished"
@@ -29,17 +29,9 @@ async def _reset_metrics(asked: Asked) -> Any:
     raise InvalidArgument("Totals count from the first start and are not reset: take differences")
 
 
-def _check_origin(asked: Asked) -> None:
-    """Raise Forbidden for a page of another origin, while everybody may enter: any page a browser shows could ask."""
-    if asked.host.settings.auth_tokens or not asked.origin:
-        return
-    if asked.origin.rpartition("://")[2] != asked.server:
-        raise Forbidden(f"Pages of {asked.origin} may not do this while no tokens are configured")
-
-
 async def _each_queue(asked: Asked, cmd: str, figure: str, **values: Any) -> int:
     """Send a command for every queue whose figure is not 0; how many jobs it concerned."""
-    _check_origin(asked)
+    check_origin(asked)
     count = 0
     for queue in asked.host.state.queues():
         if queue.name != OTHER and (figure == "" or getattr(queue, figure) or (figure == "waiting" and queue.delayed)):

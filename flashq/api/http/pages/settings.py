@@ -18,7 +18,7 @@ async def _settings(asked: Asked) -> Any:
         "version": __version__, "tcp_port": s.port, "http_port": s.http_port, "durability": s.durability,
         "shards": s.shards, "sqlite": sqlite_settings(host), "s3_backup": S3_OFF,
         "database_connected": False, "database_url": None,
-        "auth_enabled": bool(s.auth_tokens), "auth_token_count": len(s.auth_tokens),
+        "auth_enabled": host.access.required, "auth_token_count": len(s.auth_tokens) + host.access.named,
         "uptime_seconds": max(0, mono_ms() - host.state.header.started_mono_ms) // 1_000,
         "limits": {name: getattr(s, name) for name in _LIMITS},
         "defaults": {name: getattr(s, name) for name in _DEFAULTS},
@@ -33,7 +33,7 @@ _DEFAULTS: Final = (
 
 
 async def _tokens(asked: Asked) -> Any:
-    raise InvalidArgument("Tokens are set by AUTH_TOKENS or auth_tokens in flashq.toml, and read at the start")
+    raise InvalidArgument("Make tokens by POST /tokens or `flashq auth create`; AUTH_TOKENS is read at the start")
 
 
 async def _defaults(asked: Asked) -> Any:
@@ -52,7 +52,7 @@ PAGES: Final = [
     Page(method="GET", path="/settings", group=_GROUP, summary="How the server is set up", serve=_settings,
          data={"version": "1.0.0", "tcp_port": 6789, "http_port": 6790, "durability": "fsync", "auth_enabled": True,
                "auth_token_count": 1, "uptime_seconds": 61}),
-    Page(method="POST", path="/settings/auth", group=_GROUP, summary="Refused: tokens are set at the start",
+    Page(method="POST", path="/settings/auth", group=_GROUP, summary="Refused: tokens are made by POST /tokens",
          serve=_tokens),
     Page(method="POST", path="/settings/queue-defaults", group=_GROUP, serve=_defaults,
          summary="Refused: defaults are set at the start"),

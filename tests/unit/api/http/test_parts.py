@@ -4,12 +4,12 @@ import gzip
 
 import pytest
 
+from flashq.access.access import Access
 from flashq.api.http.compression import INLINE_BYTES, accepts_gzip, compressed
 from flashq.api.http.cors import Cors
 from flashq.api.http.failures import HttpFailure
 from flashq.api.http.headers import Seen
 from flashq.api.http.workers import AGE_MS_MAX, Worker, Workers, decode_worker
-from flashq.protocol.tokens import authenticator
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_key_that_cannot_be_is_refused(key: bytes) -> None:
 
 @pytest.mark.parametrize("shown", [b"", b"Bearer ", b"Bearer other", b"bearer token", b"token"])
 def test_only_a_bearer_of_a_token_is_somebody(shown: bytes) -> None:
-    authenticate = authenticator(["token"])
+    access = Access(["token"])
     with pytest.raises(HttpFailure) as caught:
-        Seen([(b"authorization", shown)]).principal(authenticate)
+        Seen([(b"authorization", shown)]).principal(access, "a")
     assert caught.value.status == 401
-    assert Seen([(b"authorization", b"Bearer token")]).principal(authenticate) == "token-1"
-    assert Seen([]).principal(None) == "anyone"
+    assert Seen([(b"authorization", b"Bearer token")]).principal(access, "a") == "token-1"
+    assert Seen([]).principal(Access(), "a") == "anyone"
 
 
 @pytest.mark.parametrize(
