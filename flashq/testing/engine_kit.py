@@ -18,6 +18,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, Link, State
 from flashq.engine.leases import Done, Lease
+from flashq.engine.lines import Lines
 from flashq.engine.pages import Page
 from flashq.engine.pull import Delivery, Part, deliver, give_up_waits, serve, serve_freed, wait
 from flashq.engine.push import Pushed, push_each, push_jobs, push_plain, push_plain_batch
@@ -386,11 +387,21 @@ def queue_facts(engine: Engine, queue: Queue) -> dict[str, Any]:
         "paused": queue.paused,
         "limits": (queue.rate and (queue.rate.limit, queue.rate.tokens(engine.mono_ms)), queue.concurrency,
                    queue.key_rate, queue.key_concurrency),
-        "bound": queue.lines and (sorted(queue.lines.busy), {n: k.active for n, k in queue.lines.keys.items()}),
+        "bound": queue.lines and (sorted(queue.lines.busy), key_facts(engine, queue.lines)),
         "totals": (queue.pushed_total, queue.completed_total, queue.failed_total),
         "unique": {key: queue.slot.id_of(seq) for key, seq in queue.unique.items()},
         "debounced": {key: until for key, until in queue.debounced.items() if until > engine.now_ms},
     }  # fmt: skip
+
+
+def key_facts(engine: Engine, lines: Lines) -> dict[str, tuple[int, int | None]]:
+    """How many jobs of a key are active, and what its bucket holds; not of keys that are as good as new."""
+    now = engine.mono_ms
+    return {
+        name: (key.active, key.bucket.tokens(now) if key.bucket is not None else None)
+        for name, key in lines.keys.items()
+        if key.active or (key.bucket is not None and not key.bucket.is_full(now))
+    }
 
 
 def kv_facts(engine: Engine) -> dict[str, Any]:
@@ -440,7 +451,8 @@ def check_counts(engine: Engine) -> None:
     column = {State.ACTIVE: 1, State.COMPLETED: 2, State.FAILED: 3, State.HELD: 4, State.PARENT: 4}
     for slot in engine.slots.values():
         for page in slot.pages.values():
-            assert page.live == sum(job is not None for job in page.jobs)
+            aside = sum(slot.id_of(page.base + i) in engine.names.pending for i in range(len(page.jobs)))
+            assert page.live == aside + sum(job is not None for job in page.jobs)
             for i, job in enumerate(page.jobs):
                 if job is None:
                     continue

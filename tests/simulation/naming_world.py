@@ -2,7 +2,7 @@
 
 Every delivery is a tick: it is applied, committed, and what it says goes out; a shard may die before the commit, or
 between it and its words. What a shard asks others leaves at once (as real sockets may send before a tick has ended);
-what it answers leaves after its commit.
+what it answers leaves after its commit. Where the power goes too, records that promised nothing may be lost.
 """
 
 from collections import deque
@@ -14,9 +14,14 @@ import msgspec
 from msgspec import Raw
 
 from flashq.access.access import Access
+from flashq.engine import crons
+from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
+from flashq.engine.pull import give_up_waits, serve_freed
 from flashq.engine.replay import Replayer
-from flashq.engine.settings import Limits
+from flashq.engine.retry import end_leases, start_grace
+from flashq.engine.settings import Defaults, Limits
+from flashq.engine.watching import settle
 from flashq.protocol.dispatch import Codec
 from flashq.protocol.slots import SLOTS, slot_of_queue
 from flashq.shard import internal
@@ -35,7 +40,7 @@ class Message(NamedTuple):
     """On its way from one shard to another."""
 
     kind: str
-    """ask, answer or fail."""
+    """ask, part, answer or fail."""
     number: int
     body: bytes
 
@@ -58,6 +63,7 @@ class Client:
     codec = Codec.TEXT
     principal = "anonymous"
     local = False
+    takes_events = False
 
     def __init__(self, shard: "Shard", gid: int) -> None:
         self.shard = shard
@@ -108,6 +114,8 @@ class Shard:
         self.no = no
         self.incarnation = 0
         self.records: list[Record] = []
+        self.promised: list[bool] = []
+        """Of each record: whether it was synced before anything was said."""
         self.start()
 
     def start(self) -> None:
@@ -122,9 +130,28 @@ class Shard:
             totals=None, access=Access(),  # type: ignore[arg-type]
         )  # fmt: skip
         self.postman = Postman(self.dispatcher, self)  # type: ignore[arg-type]
+        self.tick(self._serve)
+
+    def _serve(self) -> None:
+        """What a process does before it serves."""
+        engine = self.engine
+        engine.adopt_defaults(Defaults())
+        start_grace(engine)
+        crons.start(engine)
+        abandon(engine)
+
+    def lose_unsynced(self, random: Random) -> int:
+        """The power goes: some of the last records, which promised nothing, were not on disk yet. How many."""
+        loose = 0
+        while loose < len(self.promised) and not self.promised[-1 - loose]:
+            loose += 1
+        lost = random.randint(0, loose)
+        if lost:
+            del self.records[-lost:], self.promised[-lost:]
+        return lost
 
     def replayed(self, *, clean: bool) -> Engine:
-        engine = Engine(epoch=max(1, self.incarnation), limits=LIMITS)
+        engine = Engine(epoch=max(1, self.incarnation), limits=self.world.limits)
         for slot in range(SLOTS):
             engine.owns[slot] = self.world.owner_of(slot) == self.no
         replayer = Replayer(engine)
@@ -141,6 +168,9 @@ class Shard:
         engine = self.engine
         engine.begin(self.world.now_ms, self.world.now_ms)
         action()
+        settle(engine)
+        while engine.freed:
+            serve_freed(engine)
         self.dispatcher.answer_woken()
         if die == "before":
             raise Crash
@@ -150,6 +180,7 @@ class Shard:
                 events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync
             )  # fmt: skip
             self.records.append(self.journal.kept[-1])
+            self.promised.append(promise or sync)
         if die == "after":
             raise Crash
         self.dispatcher.naming.send()
@@ -157,6 +188,17 @@ class Shard:
         effects, self.effects = self.effects, []
         for effect in effects:
             effect()
+
+    def due(self) -> None:
+        """What is due by now happens, as in flashq/shard/loop.py."""
+        engine = self.engine
+        give_up_waits(engine, engine.mono_ms)
+        end_leases(engine, engine.mono_ms)
+        for timers, now in ((engine.mono_timers, engine.mono_ms), (engine.timers, engine.now_ms)):
+            for action, argument in timers.due(now, 1 << 30):
+                action(engine, argument)
+        for moments in (engine.lease_lines, engine.wait_lines, engine.mono_timers, engine.timers):
+            moments.recount()
 
     def after_commit(self, effect: Callable[[], None]) -> None:
         self.effects.append(effect)
@@ -169,6 +211,14 @@ class Shard:
         number = self.world.next_number()
         self.asking[number] = Asked(shard, on_reply, on_fail)
         self.world.send(self.no, shard, Message("ask", number, frame))
+
+    def ask_part(
+        self, shard: int, link: Client, frame: bytes, on_reply: Callable[[bytes], Any],
+        on_fail: Callable[[Failure], Any],
+    ) -> None:  # fmt: skip
+        number = self.world.next_number()
+        self.asking[number] = Asked(shard, on_reply, on_fail)
+        self.world.send(self.no, shard, Message("part", number, frame))
 
     def req_id_of(self, frame: bytes, codec: int) -> Raw:
         class Head(msgspec.Struct):
@@ -201,11 +251,29 @@ class Answering:
         return True
 
 
+class PartLink(Answering):
+    """A shard that asks for this one's part of a client's request, as a link."""
+
+    codec = Codec.TEXT
+    principal = "anonymous"
+    local = True
+    takes_events = False
+    gid = 0
+    wrong_tokens = 0
+
+    def hold(self, *, ordered: bool) -> Answering:
+        return self
+
+    def fatal(self, text: str, code: str) -> None:
+        raise AssertionError(text)
+
+
 class World:
     """Shards, and what is on its way between them."""
 
-    def __init__(self, shards: int, random: Random) -> None:
+    def __init__(self, shards: int, random: Random, limits: Limits = LIMITS) -> None:
         self.random = random
+        self.limits = limits
         self.owners = list(range(shards))
         self.now_ms = 1_000_000
         self._number = 0
@@ -243,6 +311,10 @@ class World:
             way = Answering(shard, source, message.number)
             self.tick(shard, lambda: internal.answer(shard.dispatcher, message.body, way), die=die)
             return True
+        if message.kind == "part":
+            link = PartLink(shard, source, message.number)
+            self.tick(shard, lambda: shard.dispatcher.submit(link, message.body), die=die)  # type: ignore[arg-type]
+            return True
         asked = shard.asking.pop(message.number, None)
         if asked is not None:
             failure = Failure("unavailable", may_have_happened=True)
@@ -259,9 +331,13 @@ class World:
         except Crash:
             self.crash(shard)
 
-    def crash(self, shard: Shard) -> None:
-        """It dies and starts again. What waits for it is lost, what it sent may arrive, questions to it fail."""
+    def crash(self, shard: Shard, *, power: bool = False) -> int:
+        """It dies and starts again. What waits for it is lost, what it sent may arrive, questions to it fail.
+
+        How many records were lost, if the power went too.
+        """
         self.crashes += 1
+        lost = shard.lose_unsynced(self.random) if power else 0
         for (source, target), line in self.wires.items():
             if target == shard.no:
                 line.clear()
@@ -275,3 +351,4 @@ class World:
                     if asked.shard == shard.no:
                         self.send(shard.no, other.no, Message("fail", number, b""))
         shard.start()
+        return lost
