@@ -10,6 +10,7 @@ from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.links import DONE, run_ended
+from flashq.engine.lone_jobs import ack_lone
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Kept
 from flashq.engine.telling import tell
@@ -69,6 +70,8 @@ def ack(
 
     `settling`: who waits for it is told now; else the caller sees to it.
     """
+    if result is None and ack_lone(engine, job_id, token):
+        return
     page, i = find(engine, job_id)
     mark = page.leases[i] if page.leases is not None else None
     if type(mark) is not Lease or (token is not None and token != mark.token):

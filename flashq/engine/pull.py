@@ -1,48 +1,27 @@
 """PULL and PULLB: jobs go out, each under a lease that is in the journal before they leave.
 
 A delivery is a list of parts in order: a `Part` is a stretch of plain jobs with one time of creation, which is
-rendered at once; anything else is a `Job` record.
+rendered at once; anything else is a `Job` record. One plain job alone is `Lone` (lone_jobs.py).
 """
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from flashq.engine import events
+from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.endings import disarm
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job, State
 from flashq.engine.lanes import Lane
 from flashq.engine.leases import Lease
 from flashq.engine.lines import Line, Lines
+from flashq.engine.lone_jobs import give_lone
 from flashq.engine.pages import PAGE, PAGE_BITS, Page
 from flashq.engine.queues import Queue
-from flashq.engine.settings import Defaults
 from flashq.engine.telling import tell
 from flashq.engine.waiters import Waiter
 
 HUGE = 1 << 62
 _ACTIVE = State.ACTIVE
-
-
-class Part(NamedTuple):
-    """Plain jobs that differ in id and payload only."""
-
-    ids: range
-    payloads: list[bytes]
-    created_at: int
-    codec: int
-    defaults: Defaults
-
-
-class Delivery(NamedTuple):
-    """What one pull gets."""
-
-    queue: Queue
-    token: int
-    started_at: int
-    parts: Sequence[Part | Job]
-    jobs: int
-    """How many there are."""
 
 
 def wanted(engine: Engine, queue: Queue, count: int) -> int:
@@ -69,11 +48,17 @@ def _token_due(engine: Engine, queue: Queue) -> None:
     engine.free(queue)
 
 
-def deliver(engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = None, gid: int = 0) -> Delivery | None:
+def deliver(
+    engine: Engine, queue: Queue, count: int, *, lease_ms: int | None = None, gid: int = 0
+) -> Delivery | Lone | None:  # fmt: skip
     """Up to `count` ready jobs under a new lease, and no more than `reply_bytes_max` of payload; None: none are ready.
 
     `lease_ms`: the soft deadline; default is the configured one. `gid`: the connection they are tied to.
     """
+    if count == 1:
+        lone = give_lone(engine, queue, lease_ms or engine.limits.lease_ms, gid)
+        if lone is not None:
+            return lone
     if queue.gate:
         count = wanted(engine, queue, count)
     if queue.next_due and queue.next_due <= engine.now_ms:

@@ -15,9 +15,10 @@ from flashq.access.access import STRANGER, Access
 from flashq.access.showing import show_token
 from flashq.engine import ack as acks
 from flashq.engine import control, queries, retry
+from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.engine import Engine
 from flashq.engine.idempotency import digest_of, remember
-from flashq.engine.pull import Delivery, Part, deliver, end_wait, serve, wait
+from flashq.engine.pull import deliver, end_wait, serve, wait
 from flashq.engine.push import Entries, check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.validation import check_data_size, check_duration, check_queue_name
@@ -399,7 +400,7 @@ class ShardDispatcher:
             for waiter, delivery in woken:
                 self._answer(waiter.ticket, delivery)
 
-    def _answer(self, ticket: PullTicket, delivery: Delivery | None) -> None:
+    def _answer(self, ticket: PullTicket, delivery: Delivery | Lone | None) -> None:
         codec = ticket.codec
         if delivery is None:
             body = (replies.NO_JOBS if ticket.batch else replies.NO_JOB)[codec]
@@ -410,7 +411,7 @@ class ShardDispatcher:
         if not ticket.held.reply(body) and delivery is not None:
             self._take_back(delivery)
 
-    def _take_back(self, delivery: Delivery) -> None:
+    def _take_back(self, delivery: Delivery | Lone) -> None:
         """Jobs of a pull whose client has gone go back, no attempt counted."""
         for part in delivery.parts:
             for job_id in part.ids if isinstance(part, Part) else (part.id,):

@@ -1,13 +1,14 @@
 """Deliveries and jobs of the engine, as replies: where its data becomes bytes for a worker."""
 
-from typing import Any
+from typing import Any, Final
 
+from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Lease
 from flashq.engine.pages import Page
-from flashq.engine.pull import Delivery, Part
 from flashq.engine.queries import WIRE, Seen
 from flashq.engine.queues import Queue
+from flashq.engine.settings import Defaults
 from flashq.protocol.codec import raw, transcoded
 from flashq.protocol.commands_common import CommonEntry
 from flashq.protocol.dispatch import Codec
@@ -22,6 +23,7 @@ from flashq.protocol.jobs import (
     plain_text,
 )  # fmt: skip
 
+_SHAPES_MAX: Final = 4096
 _BINARY_ONE = b"\x83\xa2ok\xc3\xa3job"
 _BINARY_MANY = b"\x83\xa2ok\xc3\xa4jobs\xdd"
 _BINARY_END = b"\xa7success\xc3"
@@ -32,12 +34,14 @@ class Renderer:
 
     def __init__(self) -> None:
         self._shapes: tuple[dict[Any, TextShape], dict[Any, BinaryShape]] = ({}, {})
+        self._usual: dict[str, tuple[Defaults, bytes]] = {}
+        """What a PULL in text was last answered with, by queue: defaults, and the reply around the job."""
 
     def text_shape(self, queue: Queue, part: Part) -> TextShape:
         key = (queue.name, part.defaults)
         shape = self._shapes[0].get(key)
         if shape is None:
-            if len(self._shapes[0]) >= 4096:
+            if len(self._shapes[0]) >= _SHAPES_MAX:
                 self._shapes[0].clear()
             d = part.defaults
             shape = self._shapes[0][key] = TextShape(queue.name, d.max_attempts, d.backoff_ms, d.parent)
@@ -47,30 +51,36 @@ class Renderer:
         key = (queue.name, part.defaults)
         shape = self._shapes[1].get(key)
         if shape is None:
-            if len(self._shapes[1]) >= 4096:
+            if len(self._shapes[1]) >= _SHAPES_MAX:
                 self._shapes[1].clear()
             d = part.defaults
             shape = self._shapes[1][key] = BinaryShape(queue.name, d.max_attempts, d.backoff_ms, d.parent)
         return shape
 
-    def one(self, delivery: Delivery, codec: int) -> bytes:
+    def _usual_of(self, queue: Queue, lone: Lone) -> tuple[Defaults, bytes]:
+        """Found by identity: hashing the defaults takes longer than all else that is done for one job."""
+        if len(self._usual) >= _SHAPES_MAX:
+            self._usual.clear()
+        usual = self._usual[queue.name] = lone.defaults, self.text_shape(queue, lone.parts[0]).one
+        return usual
+
+    def one(self, delivery: Delivery | Lone, codec: int) -> bytes:
         """The reply to a PULL that found a job."""
-        part = delivery.parts[0]
-        at, token = delivery.started_at, delivery.token
-        if type(part) is Part and codec == Codec.TEXT:
-            created = part.created_at
-            payload = part.payloads[0]
-            if part.codec:
-                payload = transcoded(payload, part.codec, codec)
-            shape = self.text_shape(delivery.queue, part)
-            return shape.one % (part.ids.start, payload, created, created, at, at, token)
+        if codec == 0 and type(delivery) is Lone:
+            queue, token, at, job_id, payload, created, came_in, defaults = delivery
+            if came_in:
+                payload = transcoded(payload, came_in, codec)
+            usual = self._usual.get(queue.name)
+            if usual is None or usual[0] is not defaults:
+                usual = self._usual_of(queue, delivery)
+            return usual[1] % (job_id, payload, created, created, at, at, token)
         pieces = self._pieces(delivery, codec)
         if codec == Codec.TEXT:
             pieces[0] = pieces[0][1:]
             return b'{"ok":true,"job":' + b"".join(pieces) + b',"success":true}\n'
         return _BINARY_ONE + b"".join(pieces) + _BINARY_END
 
-    def many(self, delivery: Delivery, codec: int) -> bytes:
+    def many(self, delivery: Delivery | Lone, codec: int) -> bytes:
         """The reply to a PULLB that found jobs."""
         pieces = self._pieces(delivery, codec)
         if codec == Codec.TEXT:
@@ -81,7 +91,7 @@ class Renderer:
             pieces.append(_BINARY_END)
         return b"".join(pieces)
 
-    def _pieces(self, delivery: Delivery, codec: int) -> list[bytes]:
+    def _pieces(self, delivery: Delivery | Lone, codec: int) -> list[bytes]:
         at, token, queue = delivery.started_at, delivery.token, delivery.queue
         out: list[bytes] = []
         write = None

@@ -13,6 +13,7 @@ from flashq.engine import cron_jobs as cron_jobs  # carries out what crons post
 from flashq.engine.ack import ack, ack_batch
 from flashq.engine.cleaning import Cleaning, state_to_clean
 from flashq.engine.crons import Cron
+from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
@@ -20,7 +21,7 @@ from flashq.engine.jobs import Job, Link, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.lines import Lines
 from flashq.engine.pages import Page
-from flashq.engine.pull import Delivery, Part, deliver, give_up_waits, serve, serve_freed, wait
+from flashq.engine.pull import deliver, give_up_waits, serve, serve_freed, wait
 from flashq.engine.push import Pushed, push_each, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
 from flashq.engine.replay import Replayer
@@ -313,7 +314,7 @@ def decoded(queue: str, specs: Sequence[Spec], codec: int) -> tuple[bytes, list[
     return frame, entries, [payload_of(e.data, codec) for e in entries]
 
 
-def given(delivery: Delivery) -> Given:
+def given(delivery: Delivery | Lone) -> Given:
     """A delivery as a worker sees it."""
     ids: list[int] = []
     payloads: list[Any] = []

@@ -8,10 +8,11 @@ import pytest
 
 from flashq.engine import control, queries, retry
 from flashq.engine.ack import ack, ack_batch
+from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.leases import Lease
-from flashq.engine.pull import Delivery, Part, deliver
+from flashq.engine.pull import deliver
 from flashq.engine.push import push_jobs, push_plain, push_plain_batch
 from flashq.engine.replay import Replayer
 from flashq.engine.settings import Defaults, Limits
@@ -27,7 +28,7 @@ def frame(queue: str, jobs: list[dict[str, Any]]) -> bytes:
     return msgspec.json.encode({"cmd": "PUSHB", "queue": queue, "jobs": jobs})
 
 
-def ids_of(delivery: Delivery) -> list[int]:
+def ids_of(delivery: Delivery | Lone) -> list[int]:
     ids: list[int] = []
     for part in delivery.parts:
         ids += part.ids if isinstance(part, Part) else [part.id]
