@@ -19,7 +19,7 @@ from flashq.engine.lines import Lines
 from flashq.engine.links import Ending
 from flashq.engine.names import Names
 from flashq.engine.outbox import Outbox
-from flashq.engine.pages import RESERVED_PAGES, Page, Slot
+from flashq.engine.pages import RESERVED_PAGES, SETTLED_BEHIND, Page, Slot
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Defaults, Limits
 from flashq.engine.telling import Audience
@@ -200,8 +200,11 @@ class Engine:
         old = queue.open_pages[codec]
         page = slot.pages[no] = Page(slot, no, queue, codec, self.defaults)
         queue.open_pages[codec] = page
-        if old is not None and not old.live:
-            old.drop_if_done()
+        if old is not None:
+            if not old.live:
+                old.drop_if_done()
+            elif queue.waiting >= SETTLED_BEHIND:
+                old.settle()
         return page
 
     # -- time

@@ -7,6 +7,8 @@ time of creation is the page's mark before it. Anything else is a `Job` record i
     page.jobs[i]     None: nothing here any more · bytes: a plain job's payload · Job: a record
     page.leases[i]   None: not active · Lease: active · Done: completed and still kept
 
+Of a page that is far from its queue's ends, `jobs` is one block (packed.py).
+
 Pages of a slot are numbered from 0 and handed to its queues as they need them. Numbers are reserved ahead, in
 blocks that are synced before an id of them is told to anyone; so no id is ever given twice, whatever was lost.
 """
@@ -15,6 +17,7 @@ from array import array
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
+from flashq.engine.packed import pack
 from flashq.protocol.slots import SLOTS
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 
 PAGE: Final = 1024
 PAGE_BITS: Final = 10
+SETTLED_BEHIND: Final = 2 * PAGE
+"""Where so many jobs wait, a page that is full now is kept small until it is pulled from."""
 RESERVED_PAGES: Final = 256
 """Pages reserved by one synced event: 262,144 ids."""
 
@@ -53,7 +58,7 @@ class Page:
         self.codec = codec
         self.defaults = defaults
         # Sequence 0 of slot 0 would be id 0, which means "none" to some clients.
-        self.jobs: list[Any] = [None] if no == 0 else []
+        self.jobs: Any = [None] if no == 0 else []
         self.leases: list[Any] | None = None
         self.live = 0
         """Places that are not empty."""
@@ -97,6 +102,12 @@ class Page:
         if leases is None:
             leases = self.leases = [None] * PAGE
         return leases
+
+    def settle(self) -> None:
+        """The page is full and will not be pulled from for a while: keep it small, if all of it is plain and waits."""
+        jobs = self.jobs
+        if type(jobs) is list and len(jobs) == PAGE and self.live and not self.records and self.leases is None:
+            self.jobs = pack(self, jobs) or jobs
 
     def fill(self, start: int, payloads: list[bytes]) -> None:
         """Plain jobs come into places that were reserved for them."""

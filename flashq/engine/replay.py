@@ -80,7 +80,7 @@ from flashq.engine.events import (
 )  # fmt: skip
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Lease
-from flashq.engine.pages import PAGE, PAGE_BITS, Page
+from flashq.engine.pages import PAGE, PAGE_BITS, SETTLED_BEHIND, Page
 from flashq.engine.pull import lend
 from flashq.engine.push import admit, counted_in, decided
 from flashq.engine.queues import Queue
@@ -159,8 +159,11 @@ def page_at(engine: Engine, queue: Queue, no: int, codec: int) -> Page:
         slot.next_page = max(slot.next_page, no + 1)
         old = queue.open_pages[codec]
         queue.open_pages[codec] = page
-        if old is not None and not old.live:
-            old.drop_if_done()
+        if old is not None:
+            if not old.live:
+                old.drop_if_done()
+            elif queue.waiting >= SETTLED_BEHIND:
+                old.settle()
     return page
 
 

@@ -19,7 +19,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done, Lease
-from flashq.engine.pages import Page
+from flashq.engine.pages import PAGE, Page
 from flashq.engine.queues import Kept, Queue
 from flashq.engine.removal import resume_sweep
 from flashq.engine.replay import Replayer
@@ -226,6 +226,8 @@ class Restoring:
                 mine = kinds[start : start + len(payloads)]
                 payloads = [p if 0 < kind < RECORD else None for p, kind in zip(payloads, mine, strict=True)]
             page.jobs[start : start + len(payloads)] = payloads
+            if start + len(payloads) == PAGE:
+                page.settle()  # at once: a million objects would leave their arenas in pieces
 
     def payloads(self) -> Iterator[tuple[int, list[Any]]]:
         """The id of each chunk and its payloads; None in places that have none."""
@@ -269,6 +271,7 @@ class Restoring:
             for page in slot.pages.values():
                 if page.live != len(page.jobs) - page.jobs.count(None):
                     raise ValueError(f"page {page.base >> 10} of slot {slot.no} lacks jobs")
+                page.settle()
 
     def _load_completed(self) -> None:
         c = s.COMPLETED.c

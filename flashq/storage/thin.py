@@ -136,6 +136,9 @@ class ThinPage(Page):
         """Something of it changed."""
         self.changed.add(self)
 
+    def settle(self) -> None:
+        """See Page. There are no payloads here to be kept small."""
+
     def fill(self, start: int, payloads: list[bytes]) -> None:
         """See Page. The places may have been saved while they were empty."""
         super().fill(start, payloads)
