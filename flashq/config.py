@@ -52,7 +52,7 @@ Durability = Literal["fsync", "commit", "memory"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["console", "json"]
 
-_NOT_SETTINGS: Final = frozenset({FILE_VARIABLE, "FLASHQ_ADDRESS", "FLASHQ_TOKEN"})
+_NOT_SETTINGS: Final = frozenset({FILE_VARIABLE, "FLASHQ_ADDRESS", "FLASHQ_TOKEN", "FLASHQ_CA", "FLASHQ_CLIENT_CERT"})
 # Kubernetes describes a service called "flashq" to every pod in such variables, FLASHQ_PORT=tcp://10.0.0.9:6789 too.
 _SERVICE_LINK: Final = re.compile(r"FLASHQ_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
 _DERIVED: Final = Path()
@@ -74,7 +74,7 @@ class Settings:
 
     # Doors
     host: str = "127.0.0.1"
-    """Address to listen on. One that others can reach needs `auth_tokens`, or `insecure`."""
+    """Address to listen on. One that others can reach needs a token, `tls_client_ca`, or `insecure`."""
     port: int = 6789
     """TCP port; 0 takes a free one."""
     unix_socket: Path | None = None
@@ -91,6 +91,12 @@ class Settings:
     """How often `/ws/dashboard` sends a snapshot, made once for all who watch. Shorter: more work, fresher figures."""
     auth_tokens: tuple[str, ...] = field(default=(), repr=False)
     """Tokens that clients may show, comma separated in the environment. None: every client is trusted."""
+    tls_cert: Path | None = None
+    """Certificate chain in PEM: TCP and HTTP speak TLS 1.2 and later, nothing else. Read again at SIGHUP."""
+    tls_key: Path | None = None
+    """Private key of `tls_cert`, in PEM, without a pass phrase."""
+    tls_client_ca: Path | None = None
+    """Authorities in PEM: a client has to show a certificate that one of them signed."""
     insecure: bool = False
     """Allow an address that others can reach without tokens. Everybody who reaches it may do everything."""
     preauth_frame_bytes_max: int = 64 * KIB
@@ -205,7 +211,7 @@ class Settings:
     """Lines for people, or JSON for machines."""
 
     def __post_init__(self) -> None:
-        for name in ("data", "run", "unix_socket"):
+        for name in ("data", "run", "unix_socket", "tls_cert", "tls_key", "tls_client_ca"):
             path = getattr(self, name)
             if path is not None and path != _DERIVED:
                 object.__setattr__(self, name, Path(os.path.abspath(path.expanduser())))
@@ -476,10 +482,14 @@ def _check(settings: Settings) -> None:
         raise ConfigError(
             f"data_bytes_max = {settings.data_bytes_max}: at most frame_bytes_max = {settings.frame_bytes_max}"
         )
-    if not (settings.auth_tokens or settings.insecure or _is_loopback(settings.host)):
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise ConfigError("tls_cert and tls_key go together: set both, or neither")
+    if settings.tls_client_ca is not None and settings.tls_cert is None:
+        raise ConfigError(f"tls_client_ca = {settings.tls_client_ca}: it needs tls_cert and tls_key beside it")
+    if not (_asks_who(settings) or settings.insecure or _is_loopback(settings.host)):
         raise ConfigError(
-            f"host = {settings.host!r}: others can reach this address, so set auth_tokens (or insecure = true, "
-            "which lets everybody in)"
+            f"host = {settings.host!r}: others can reach this address, so set auth_tokens, make a token by "
+            "`flashq auth create`, or set tls_client_ca (or insecure = true, which lets everybody in)"
         )
 
 
@@ -497,6 +507,17 @@ def _check_paths(settings: Settings) -> None:
         raise ConfigError(f"unix_socket = {settings.unix_socket}: allowed are {UNIX_PATH_BYTES_MAX} bytes")
     if len(os.fsencode(settings.run)) > RUN_BYTES_MAX:
         raise ConfigError(f"run = {settings.run}: allowed are {RUN_BYTES_MAX} bytes, as the sockets in it must fit too")
+
+
+def _asks_who(settings: Settings) -> bool:
+    """Whether nobody is let in of whom nothing is known."""
+    book = settings.data / "tokens" / "tokens.json"
+    return bool(settings.auth_tokens) or settings.tls_client_ca is not None or book.is_file()
+
+
+def is_open_to_others(settings: Settings) -> bool:
+    """Whether what is said can be heard on a network: an address that is not this machine's, without TLS."""
+    return settings.tls_cert is None and not _is_loopback(settings.host)
 
 
 def _is_loopback(host: str) -> bool:

@@ -31,6 +31,14 @@ def start(
         bool | None, typer.Option("--http/--no-http", help="Serve HTTP too.", rich_help_panel=_DOORS)
     ] = None,
     http_port: Annotated[str | None, typer.Option(help="HTTP port; 0: a free one.", rich_help_panel=_DOORS)] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Certificate chain: speak TLS.", rich_help_panel=_DOORS)
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its key.", rich_help_panel=_DOORS)] = None,
+    tls_client_ca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Authorities: clients must show a certificate.", rich_help_panel=_DOORS),
+    ] = None,
     insecure: Annotated[
         bool | None,
         typer.Option(
@@ -61,6 +69,9 @@ def start(
         "unix_socket": unix_socket,
         "http": http,
         "http_port": http_port,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
         "insecure": insecure,
         "shards": shards,
         "routers": routers,

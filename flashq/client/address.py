@@ -11,7 +11,7 @@ from flashq.errors import ConfigError
 
 PORT: Final = 6789
 DEFAULT: Final = f"flashq://127.0.0.1:{PORT}"
-_ALLOWED: Final = "flashq://[:TOKEN@]HOST[:PORT], HOST[:PORT], unix:PATH or a path with a slash"
+_ALLOWED: Final = "flashq://[:TOKEN@]HOST[:PORT], flashqs:// for TLS, HOST[:PORT], unix:PATH or a path with a slash"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,13 @@ class Address:
     port: int = PORT
     path: Path | None = None
     token: str | None = field(default=None, repr=False)
+    tls: bool = False
 
     def __str__(self) -> str:
         if self.path is not None:
             return str(self.path)
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"flashq://{host}:{self.port}"
+        return f"flashq{'s' if self.tls else ''}://{host}:{self.port}"
 
 
 def parse_address(text: str | None) -> Address:
@@ -59,10 +60,18 @@ def _tcp(url: str) -> Address:
         port = PORT if parts.port is None else parts.port
     except ValueError as error:
         raise _wrong(shown) from error
-    if parts.scheme != "flashq" or not parts.hostname or parts.path.strip("/") or parts.query or port == 0:
+    if (
+        parts.scheme not in ("flashq", "flashqs")
+        or not parts.hostname
+        or parts.path.strip("/")
+        or parts.query
+        or port == 0
+    ):
         raise _wrong(shown)
     token = parts.password or parts.username
-    return Address(host=parts.hostname, port=port, token=unquote(token) if token else None)
+    return Address(
+        host=parts.hostname, port=port, token=unquote(token) if token else None, tls=parts.scheme == "flashqs"
+    )
 
 
 def _wrong(shown: str) -> ConfigError:

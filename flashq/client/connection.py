@@ -9,6 +9,7 @@ Rules kept here
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Final, cast
@@ -16,7 +17,7 @@ from typing import Final, cast
 from flashq.client.address import Address
 from flashq.client.errors import UnknownOutcome, Unreachable, error_of
 from flashq.client.wire import CodecName, Head, Wire, wire_for
-from flashq.errors import FlashqError, MalformedFrame
+from flashq.errors import ConfigError, FlashqError, MalformedFrame
 
 Orphaned = Callable[[bytes], None]
 """Given the body of an ok reply whose request was cancelled."""
@@ -83,7 +84,13 @@ class Connection(asyncio.Protocol):
         """Say that nothing more will come, take the replies that do, and close."""
         if self._transport is not None and self.alive:
             self._flush()
-            self._transport.write_eof()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            elif self._waiting:  # half of a TLS connection cannot be closed: wait for what was asked instead
+                await asyncio.wait([reply for reply, _ in self._waiting.values()], timeout=timeout_s)
+                self._transport.close()
+            else:
+                self._transport.close()
         try:
             await asyncio.wait_for(self.closed.wait(), timeout_s)
         except TimeoutError:
@@ -187,6 +194,21 @@ class Connection(asyncio.Protocol):
         return str(self._fault or exc or "the server closed the connection")
 
 
+def tls_context() -> ssl.SSLContext:
+    """For `flashqs://`: who the server is is checked against the system's authorities, or those in `FLASHQ_CA`.
+
+    `FLASHQ_CLIENT_CERT` has a certificate and key of our own, where the server asks for one. Raises ConfigError.
+    """
+    try:
+        context = ssl.create_default_context(cafile=os.environ.get("FLASHQ_CA") or None)
+        if own := os.environ.get("FLASHQ_CLIENT_CERT"):
+            context.load_cert_chain(own)
+    except OSError as error:
+        raise ConfigError(f"FLASHQ_CA, FLASHQ_CLIENT_CERT: {error.strerror or error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 async def open_connection(
     address: Address, *, token: str | None, codec: CodecName, timeout_s: float, on_event: OnEvent | None = None
 ) -> Connection:
@@ -200,10 +222,15 @@ async def open_connection(
                 )
             else:
                 _, connection = await loop.create_connection(
-                    lambda: Connection(wire_for(codec), on_event), address.host, address.port
+                    lambda: Connection(wire_for(codec), on_event),
+                    address.host,
+                    address.port,
+                    ssl=tls_context() if address.tls else None,
                 )
     except TimeoutError:
         raise Unreachable(f"{address}: no connection within {timeout_s:g} s") from None
+    except ssl.SSLError as error:
+        raise Unreachable(f"{address}: {getattr(error, 'verify_message', '') or error.reason or error}") from error
     except OSError as error:
         # asyncio puts its own words ("Connect call failed") into strerror; a failed look-up has a negative errno.
         code = error.errno or 0

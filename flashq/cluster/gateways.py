@@ -11,6 +11,7 @@ from flashq.shard import process as shard
 from flashq.transport.child import ChildContext, PeerGone, PeerReady
 from flashq.transport.handover import HandoverSender
 from flashq.transport.shared_memory import SharedState
+from flashq.transport.tls import Certificates
 
 
 class RouterGateway:
@@ -20,6 +21,8 @@ class RouterGateway:
         loop = asyncio.get_running_loop()
         self._peers = Peers(ctx, state, loop)
         self.access = self._peers.access
+        self._certificates = Certificates(ctx.settings)
+        ctx.control.on_reload.append(self._certificates.reload)
         self._gateway = StreamGateway(
             loop, SystemClock(), ctx.settings, self._peers.dispatcher, self.access, on_begin=_no_clock,
             on_end=_nothing_to_commit, inline=True,
@@ -46,6 +49,16 @@ class RouterGateway:
     def keep(self, sock: socket.socket, data: bytes, gid: int) -> None:
         """Serve a connection from now on."""
         self._gateway.adopt(sock, gid, data, "")
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether TCP connections begin with a TLS handshake."""
+        return self._certificates.context is not None
+
+    def keep_sealed(self, sock: socket.socket, gid: int) -> None:
+        """Serve a connection whose TLS handshake is still to come."""
+        assert self._certificates.context is not None
+        self._gateway.adopt_sealed(sock, gid, self._certificates.context)
 
     def on_peer(self, order: PeerGone | PeerReady) -> None:
         """A peer came or went."""

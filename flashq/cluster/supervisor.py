@@ -34,7 +34,7 @@ from flashq.cluster.logs import configure_logs
 from flashq.cluster.roles import Component
 from flashq.cluster.slot_map import SlotMap, first_map, open_map
 from flashq.cluster.timers import Timers
-from flashq.config import Settings
+from flashq.config import Settings, is_open_to_others
 from flashq.errors import StorageError
 from flashq.storage.journal_epoch import next_epoch
 from flashq.transport.child import (
@@ -55,6 +55,7 @@ from flashq.transport.child import (
     Stop,
 )
 from flashq.transport.shared_memory import ProcessState, SharedState
+from flashq.transport.tls import server_context
 
 log = structlog.get_logger()
 LOOK_MS_MIN: Final = 1_000
@@ -70,6 +71,9 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
     started_ms = mono_ms()
     parts = roles.components(settings) if components is None else components
     configure_logs(settings)
+    server_context(settings)  # raises before anything is started
+    if is_open_to_others(settings):
+        log.warning("without TLS tokens and jobs can be read on the way: see tls_cert", host=settings.host)
     with contextlib.ExitStack() as stack:
         lock = lock_data(settings.data)
         stack.callback(os.close, lock)
@@ -87,7 +91,7 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
         stack.callback(_close_doors, doors)
         state = _create_state(settings, slots, len(parts))
         stack.callback(state.close)
-        folder.write_record(settings.data, _addresses(doors))
+        folder.write_record(settings.data, _addresses(doors, tls=settings.tls_cert is not None))
         preload(sorted({module for part in parts for module in part.role.modules}))
         return Supervisor(settings, parts, slots, doors, state, lock, started_ms).run()
 
@@ -101,10 +105,16 @@ def _close_doors(doors: Doors) -> None:
         close_listeners(listeners)
 
 
-def _addresses(doors: Doors, kind: str | None = None) -> list[str]:
+def _addresses(doors: Doors, kind: str | None = None, *, tls: bool) -> list[str]:
     """Where clients knock, at all doors or those of a kind."""
     kinds = doors if kind is None else (kind,)
-    return [("http://" if one == HTTP else "") + address_of(sock) for one in kinds for sock in doors[one]]
+    return [_prefix(one, sock, tls=tls) + address_of(sock) for one in kinds for sock in doors[one]]
+
+
+def _prefix(kind: str, sock: socket.socket, *, tls: bool) -> str:
+    if kind == HTTP:
+        return "https://" if tls else "http://"
+    return "flashqs://" if tls and sock.family != socket.AF_UNIX else ""
 
 
 def _create_state(settings: Settings, slots: SlotMap, rows: int) -> SharedState:
@@ -135,8 +145,9 @@ class Supervisor:
         self._settings = settings
         self._slots = slots
         self._doors = doors
-        self._words_of = {kind: " and ".join(_addresses(doors, kind)) for kind in doors}
-        self._addresses = _addresses(doors)
+        tls = settings.tls_cert is not None
+        self._words_of = {kind: " and ".join(_addresses(doors, kind, tls=tls)) for kind in doors}
+        self._addresses = _addresses(doors, tls=tls)
         self._state = state
         self._lock = lock
         self._started_ms = started_ms

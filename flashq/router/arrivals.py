@@ -55,10 +55,13 @@ class Arrivals:
         access: Access,
         *,
         descriptors_max: int,
+        on_sealed: Callable[[socket.socket], None] | None = None,
     ) -> None:
+        """`on_sealed` gets TCP connections unread, where they speak TLS; Unix sockets never do."""
         self._loop = loop
         self._listeners = list(listeners)
         self._on_head = on_head
+        self._on_sealed = on_sealed
         self._access = access
         self._frames = (settings.frame_bytes_max, settings.preauth_frame_bytes_max)
         self._patience_s = settings.preauth_timeout_ms / 1_000
@@ -111,10 +114,16 @@ class Arrivals:
                 self._turn_away(listener, error)
                 return
             if sock.fileno() >= self._fd_max:
-                self._refuse(sock, "Too many connections")
+                if self._on_sealed is not None and sock.family != socket.AF_UNIX:
+                    sock.close()  # there is no word that it could read
+                else:
+                    self._refuse(sock, "Too many connections")
                 continue
             sock.setblocking(False)
-            self._first_read(sock)
+            if self._on_sealed is not None and sock.family != socket.AF_UNIX:
+                self._on_sealed(sock)
+            else:
+                self._first_read(sock)
 
     def _turn_away(self, listener: socket.socket, error: OSError) -> None:
         """Out of descriptors: give up the spare one for as long as it takes to say so to the first in line."""

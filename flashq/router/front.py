@@ -42,7 +42,13 @@ class Front:
         )
         descriptors_max, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         self._arrivals = Arrivals(
-            loop, ctx.listeners, ctx.settings, self._on_head, gateway.access, descriptors_max=descriptors_max
+            loop,
+            ctx.listeners,
+            ctx.settings,
+            self._on_head,
+            gateway.access,
+            descriptors_max=descriptors_max,
+            on_sealed=self._on_sealed if gateway.speaks_tls else None,
         )
         self._number = 0
         self.stop_ordered = asyncio.Event()
@@ -87,6 +93,11 @@ class Front:
         # Nobody overtakes those who wait: the patient would be served last.
         if not serves or self._room.line(shard) or not self._hand_over(shard, arrived):
             self._room.add(shard, arrived, shard_serves=serves)
+
+    def _on_sealed(self, sock: socket.socket) -> None:
+        """A TCP connection that begins with a TLS handshake: it stays here, for what it says is known here alone."""
+        self._number += 1
+        self._gateway.keep_sealed(sock, self._ctx.gid(self._number))
 
     def _hand_over(self, shard: int, arrived: Waiting) -> bool:
         passed = self._pass(shard, arrived)

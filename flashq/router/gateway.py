@@ -22,8 +22,15 @@ class Gateway(Service, Protocol):
     access: Access
     """Who may enter."""
 
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether TCP connections begin with a TLS handshake."""
+
     def keep(self, sock: socket.socket, data: bytes, gid: int) -> None:
         """Serve a connection from now on. It is non-blocking; `data` is what was read of it so far."""
+
+    def keep_sealed(self, sock: socket.socket, gid: int) -> None:
+        """As `keep`, for a connection whose TLS handshake is still to come."""
 
     def on_peer(self, order: PeerGone | PeerReady) -> None:
         """A peer came or went."""
@@ -50,6 +57,12 @@ class NoGateway:
         """Answer that it cannot be served here, and close."""
         self.refused += 1
         refuse(sock, "The shard of this request cannot be reached", codec_of(data))
+
+    speaks_tls = False
+
+    def keep_sealed(self, sock: socket.socket, gid: int) -> None:
+        """Close: nobody here speaks TLS."""
+        sock.close()
 
     def on_peer(self, order: PeerGone | PeerReady) -> None:
         """Peers do not matter here."""

@@ -110,7 +110,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._at_rest() or self.cycle.more_body or self.flashq.waits:
             return False
         self.cycle.keep_alive = False
-        return True
+        return self.scheme != "https"  # half of a TLS connection cannot be closed
 
     def data_received(self, data: bytes) -> None:
         """Read. What takes too long, or grows too large before it is a request, is ended."""

@@ -13,6 +13,7 @@ from flashq.api.http.calls import Call, Client
 from flashq.api.http.connection import Hall, HttpConnection, SocketConnection
 from flashq.transport.child import ChildContext
 from flashq.transport.forwarding import Forwarder
+from flashq.transport.tls import HANDSHAKE_S, Certificates
 
 LOOK_S: Final = 0.02
 """Between looks while we stop."""
@@ -32,6 +33,9 @@ class HttpServer:
         self._forwarder = forwarder
         self._number = 0
         self._servers: list[asyncio.Server] = []
+        self._listeners: Sequence[socket.socket] = ()
+        self._certificates = Certificates(ctx.settings)
+        self._renewing: asyncio.Task[None] | None = None
         config = Config(
             app, interface="asgi3", lifespan="off", ws=SocketConnection, http="httptools", log_config=None,
             access_log=False, proxy_headers=False, server_header=False,
@@ -84,15 +88,39 @@ class HttpServer:
 
     async def start(self, listeners: Sequence[socket.socket]) -> None:
         """Returns when connections are taken in."""
+        self._listeners = listeners
         for listener in listeners:
             listener.setblocking(False)
-            self._servers.append(await self._loop.create_server(self._hall.connection, sock=listener))
+        await self._listen()
+        self._certificates.on_change.append(self._renew)
+        self._ctx.control.on_reload.append(self._certificates.reload)
+
+    async def _listen(self) -> None:
+        """Take connections in under the certificate of now. Those that are there keep theirs."""
+        context = self._certificates.context
+        handshake_s = None if context is None else HANDSHAKE_S
+        old, self._servers = self._servers, []
+        for listener in self._listeners:
+            # A copy: its server closes it, and the door stays open for the next.
+            server = await self._loop.create_server(
+                self._hall.connection, sock=listener.dup(), ssl=context, ssl_handshake_timeout=handshake_s
+            )
+            self._servers.append(server)
+        for server in old:
+            server.close()
+
+    def _renew(self) -> None:
+        self._renewing = self._loop.create_task(self._listen())
 
     async def stop(self) -> None:
         """Take nothing new, answer what is asked, pulls that wait with what there is; then close."""
+        if self._renewing is not None:
+            await self._renewing
         for server in self._servers:
             server.close()
         self._servers.clear()
+        for listener in self._listeners:
+            listener.close()
         for one in self._connections():
             one.shutdown()
         told: set[Call] = set()

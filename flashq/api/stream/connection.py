@@ -78,14 +78,17 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
         "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing",
-        "_event_bytes", "_large", "_stalled", "_streak", "_streak_shard", "on_wander", "_leaving", "_missed", "_cut",
+        "_event_bytes", "_large", "_stalled", "_streak", "_streak_shard", "on_wander", "_leaving", "_missed",
+        "_cut", "_sealed",
         "codec", "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
     def __init__(
         self, gid: int, dispatcher: Dispatcher, ticks: Ticks, bounds: Bounds, *, first: bytes = b"",
-        principal: str = "", on_lost: Callable[["Connection"], None] | None = None,
+        principal: str = "", on_lost: Callable[["Connection"], None] | None = None, sealed: bool = False,
     ) -> None:  # fmt: skip
+        """`sealed`: it speaks TLS, so that nothing is written past its transport, and half of it cannot be closed."""
+        self._sealed = sealed
         self.gid = gid
         self.dispatcher = dispatcher
         self.submit = dispatcher.submit
@@ -273,7 +276,7 @@ class Connection(asyncio.Protocol):
         self.dispatcher.ended(self)
         self._touch()
         ticks.wake()
-        return True
+        return not self._sealed
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.lost:  # handed on: it lives elsewhere
@@ -464,6 +467,9 @@ class Connection(asyncio.Protocol):
         if transport.is_closing() or self._leaving:
             return
         self._leaving = True
+        if self._sealed:
+            transport.close()  # sends what is there, and says goodbye
+            return
         transport.write_eof()
         if self._paused_reading:
             self._paused_reading = False
@@ -474,7 +480,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
-        if transport.get_write_buffer_size() == 0:
+        if not self._sealed and transport.get_write_buffer_size() == 0:
             try:
                 sent = os.write(self._fd, data)
             except BlockingIOError:

@@ -2,8 +2,11 @@
 
 import asyncio
 import socket
+import ssl
 from collections import deque
 from collections.abc import Callable
+
+import structlog
 
 from flashq.access.access import ANYONE, STRANGER, Access
 from flashq.access.standing import Standing
@@ -13,6 +16,9 @@ from flashq.clock import Clock
 from flashq.config import Settings
 from flashq.protocol.dispatch import Codec, Dispatcher
 from flashq.transport.handover import Handed, HandoverSender
+from flashq.transport.tls import HANDSHAKE_S, HANDSHAKES_MAX
+
+log = structlog.get_logger()
 
 
 def _never(gid: int, shard: int) -> None:
@@ -64,12 +70,41 @@ class StreamGateway:
         if codec is not None:
             connection.codec, connection.first = codec, None
         self._connections.add(connection)
-        if not connection.principal:
-            self._strangers.append((self._loop.time() + self._strangers_s, connection))
-            self._plan_strangers()
+        self._watch_stranger(connection)
         task = self._loop.create_task(self._connect(sock, connection))
         self._adopting.add(task)
         task.add_done_callback(self._adopting.discard)
+
+    def adopt_sealed(self, sock: socket.socket, gid: int, context: ssl.SSLContext) -> None:
+        """Serve a connection once its TLS handshake is done; it stays in this process for good."""
+        if len(self._adopting) >= HANDSHAKES_MAX:
+            sock.close()
+            return
+        task = self._loop.create_task(self._unseal(sock, gid, context))
+        self._adopting.add(task)
+        task.add_done_callback(self._adopting.discard)
+
+    async def _unseal(self, sock: socket.socket, gid: int, context: ssl.SSLContext) -> None:
+        connection = Connection(
+            gid, self._dispatcher, self.ticks, self._bounds, principal=self._who(""),
+            on_lost=self._connections.discard, sealed=True,
+        )  # fmt: skip
+        try:
+            await self._loop.connect_accepted_socket(
+                lambda: connection, sock, ssl=context, ssl_handshake_timeout=HANDSHAKE_S
+            )
+        except (OSError, asyncio.CancelledError) as error:
+            sock.close()
+            log.info("a TLS handshake failed", reason=str(error) or type(error).__name__)
+            return
+        if not connection.lost:
+            self._connections.add(connection)
+            self._watch_stranger(connection)
+
+    def _watch_stranger(self, connection: Connection) -> None:
+        if not connection.principal:
+            self._strangers.append((self._loop.time() + self._strangers_s, connection))
+            self._plan_strangers()
 
     def _who(self, principal: str) -> str:
         """Who a connection is that comes with this principal, or with none. One that stands no more is a stranger."""

@@ -31,6 +31,8 @@ class Recorder:
         self.full: set[int] = set()
         self.life: list[str] = []
 
+    speaks_tls = False
+
     async def start(self) -> None:
         self.life.append("start")
 
