@@ -1,6 +1,6 @@
 # make start    install into ./.venv and start a cluster on ./data
 # make test     install what tests need and run them
-# make check    what CI runs: style, types, import rules, tests
+# make check    what CI runs: style, types, import rules, known holes, tests
 # make conformance   the protocol from outside: ADDR=host:port asks a running server, SHARDS=1|2|32 starts one so large
 # make load     measure (see python -m loadtest --help);   make soak    the long campaigns
 #
@@ -8,7 +8,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help start test check lint types imports conformance load soak docs lock clean debian
+.PHONY: help start test check lint types imports audit conformance load soak docs lock clean debian
 
 ARGS ?=
 JOBS ?= auto
@@ -37,7 +37,7 @@ start: $(RUN)
 test: $(TEST) debian
 	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
 
-check: lint types imports test
+check: lint types imports audit test
 
 lint: $(DEV)
 	$(BIN)/ruff check .
@@ -45,6 +45,11 @@ lint: $(DEV)
 
 types: $(DEV)
 	$(BIN)/mypy
+
+# pip-audit asks a service which of the pinned versions have known holes, so it needs a network.
+audit: $(DEV)
+	$(BIN)/bandit -q -c pyproject.toml -r flashq
+	$(BIN)/pip-audit --disable-pip --no-deps -r requirements.lock
 
 imports: $(DEV)
 	$(BIN)/lint-imports

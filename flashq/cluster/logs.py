@@ -7,6 +7,7 @@ from typing import Any, Final, TextIO, cast
 
 import structlog
 
+from flashq.access.redaction import RedactingFormatter, Redaction
 from flashq.config import Settings
 
 _LEVELS: Final = {
@@ -43,11 +44,23 @@ class _Lines(io.TextIOBase):
 
 
 def configure_logs(settings: Settings) -> None:
-    """Set up structlog for this process and all that are forked from it: to stderr, a line a write."""
+    """Set up structlog for this process and all that are forked from it: to stderr, a line a write, no secret in it.
+
+    What libraries write by the standard library's log goes the same way.
+    """
     json = settings.log_format == "json"
     renderer: Any = (
-        structlog.processors.JSONRenderer() if json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if json
+        # Plain tracebacks: others show what the variables of each frame had in them.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
+    redaction = Redaction(settings.auth_tokens)
+    handler = logging.StreamHandler(_Lines(sys.stderr))
+    handler.setFormatter(RedactingFormatter(redaction))
+    logging.getLogger().handlers[:] = [handler]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -55,6 +68,7 @@ def configure_logs(settings: Settings) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=json),
             *([structlog.processors.format_exc_info] if json else []),
             renderer,
+            lambda logger, name, line: redaction(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(sys.stderr))),

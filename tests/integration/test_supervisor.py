@@ -286,10 +286,10 @@ def test_component_that_has_not_come_up_is_stopped_too(play: Callable[..., Play]
     assert "ready in" not in one.text
 
 
-def test_hang_up_is_reserved(play: Callable[..., Play]) -> None:
+def test_hang_up_has_tokens_and_certificates_read_again(play: Callable[..., Play]) -> None:
     one = started(play(1))
     os.killpg(one.process.pid, signal.SIGHUP)
-    one.wait("SIGHUP is reserved")
+    one.wait("reading tokens and certificates again")
     assert one.status().serving
 
 
