@@ -264,6 +264,18 @@ class Lines:
         for line in list(self.lines.values()):
             self._list(line)
 
+    def replayed(self) -> None:
+        """All events are applied: who was listed while a job of its key was on its way out steps aside.
+
+        A pull lends a job before its line is listed again; in replay it leaves its line first, by its id.
+        """
+        for line in list(self.lines.values()):
+            if line.listed:
+                head = line.head()
+                name = head[3].options.limit_key if head is not None else None
+                if name and not self._allows(self.key(name)):
+                    self._list(line)
+
     def shift(self, by_ms: int) -> None:
         """The monotonic clock was set anew."""
         for key in self.keys.values():

@@ -144,6 +144,8 @@ class Replayer:
                 slot.next_page = max(slot.next_page, slot.reserved_page)
         for queue in engine.queues.values():
             queue.open_pages = [None, None]
+            if queue.lines is not None:
+                queue.lines.replayed()
         for slot in engine.slots.values():
             for page in list(slot.pages.values()):
                 if not page.live:

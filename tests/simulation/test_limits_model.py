@@ -237,6 +237,23 @@ def test_keys_take_turns_so_that_a_flood_of_one_starves_nobody() -> None:
     assert set(few) | set(none) <= set(got.ids)
 
 
+def test_limit_of_a_key_holds_over_a_restart() -> None:
+    """In replay a job leaves its line before it counts as active, so the next of its key was listed as allowed."""
+    kit = EngineKit()
+    set_limit(kit.begin(), QUEUE, KEY_CONCURRENCY, 1)
+    kit.commit()
+    first, second = kit.push(QUEUE, {"data": 1, "limit_key": "x"}, {"data": 2, "limit_key": "x"})
+    got = kit.pull(QUEUE, 9)
+    assert got is not None
+    assert got.ids == [first]
+    again = kit.restarted(0)
+    assert again.pull(QUEUE, 9) is None
+    again.ack(first, got.token)
+    after = again.pull(QUEUE, 9)
+    assert after is not None
+    assert after.ids == [second]
+
+
 def test_group_gives_one_at_a_time_in_order_and_others_overtake() -> None:
     kit = EngineKit()
     first, second = kit.push(QUEUE, {"data": 1, "group_id": "g"}, {"data": 2, "group_id": "g"})
