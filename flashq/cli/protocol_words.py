@@ -174,8 +174,8 @@ EVENTS: Final = {
     "pushed": "accepted; `data` is the job's", "delayed": "waits for a later moment", "active": "pulled",
     "progress": "`progress` in percent", "partial": "`data` has `chunk`, and `index` if given",
     "completed": "`data` is the result, if any", "retrying": "back in its queue after a failure, `error` says which",
-    "failed": "a dead letter", "timeout": "its `timeout` passed", "stalled": "its lease ran out",
-    "cancelled": "by CANCEL", "discarded": "by DISCARD", "promoted": "ready before its time, or released",
+    "failed": "a dead letter, not by DISCARD", "timeout": "its `timeout` passed", "stalled": "its lease ran out",
+    "cancelled": "by CANCEL", "discarded": "a dead letter by DISCARD", "promoted": "ready before its time, or released",
     "drained": "of the queue: DRAIN", "paused": "of the queue", "resumed": "of the queue",
     "removed": "expired, cleaned, purged or obliterated",
 }  # fmt: skip

@@ -157,8 +157,7 @@ def _cancelled(engine: Engine, page: Page, i: int, event: events.Cancelled) -> N
 def _discarded(engine: Engine, page: Page, i: int, event: events.JobDiscarded) -> None:
     note_run(as_record(page, i))
     leave(engine, page, i)
-    die(engine, page, i, event.error)
-    tell(engine, "discarded", page.queue.name, event.id, error=event.error)
+    die(engine, page, i, event.error, "discarded")
 
 
 def _promoted(engine: Engine, page: Page, i: int, event: events.Promoted) -> None:

@@ -382,14 +382,17 @@ def outlived(engine: Engine, first_id: int, n: int) -> None:
 # -- dead letters
 
 
-def die(engine: Engine, page: Page, i: int, error: str) -> None:
-    """A record that left its state is given up: a dead letter, or forgotten if it asked for that."""
+def die(engine: Engine, page: Page, i: int, error: str, event: str = "failed") -> None:
+    """A record that left its state is given up: a dead letter, or forgotten if it asked for that.
+
+    `event`: what those who listen are told.
+    """
     job = as_record(page, i)
     queue, totals = page.queue, engine.totals
     queue.failed_total += 1
     totals.failed += 1
     job.error = error
-    tell(engine, "failed", queue.name, job.id, error=error or None)
+    tell(engine, event, queue.name, job.id, error=error or None)
     note(job, "failed", engine.now_ms, attempt=job.attempts, text=error)
     disarm(engine, job)
     if queue.watched:

@@ -30,16 +30,20 @@ if TYPE_CHECKING:
     from flashq.engine.queues import Queue
 
 FREE: Final = "name-free"
-"""The word by which a job's slot tells a name's slot that the job is no more: [name, job id]."""
+"""What journals of earlier versions may still have under way: [name, job id]."""
+FREE_ALL: Final = "names-free"
+"""The word by which a slot tells another that jobs are no more: [[name, job id], ...]."""
 Heard = Callable[[bool], Any]
 
 
 class Names:
     """What the names of this shard's slots are bound to, and which candidates of its own are under way."""
 
-    __slots__ = ("bound", "pending")
+    __slots__ = ("bound", "pending", "unused")
 
     def __init__(self) -> None:
+        self.unused: dict[tuple[int, int], list[tuple[str, int]]] = {}
+        """By (the job's slot, the name's): names whose jobs have ceased to exist in this tick, until it settles."""
         self.bound: dict[str, int] = {}
         self.pending: dict[int, list[Heard]] = {}
         """Candidates whose push is under way, and who waits to hear whether their job is there. Not in the journal:
@@ -73,13 +77,21 @@ def bind(engine: "Engine", names: Sequence[str], ids: Sequence[int]) -> None:
 
 def free(engine: "Engine", source: int, target: int, body: Any) -> None:
     """A job is no more: its name is free, unless another has it by now."""
-    name, job_id = body
-    if engine.names.bound.get(name) == job_id:
-        del engine.names.bound[name]
-        engine.record(events.NamesFreed([name]), promise=False)
+    free_all(engine, source, target, [body])
+
+
+def free_all(engine: "Engine", source: int, target: int, body: Any) -> None:
+    """As `free`, for many at once: [[name, job id], ...]."""
+    bound = engine.names.bound
+    freed = [name for name, job_id in body if bound.get(name) == job_id]
+    if freed:
+        for name in freed:
+            del bound[name]
+        engine.record(events.NamesFreed(freed), promise=False)
 
 
 outbox.HANDLERS[FREE] = free
+outbox.HANDLERS[FREE_ALL] = free_all
 
 
 # -- the job's side
@@ -104,8 +116,27 @@ def holds_name(engine: "Engine", job_id: int) -> bool | None:
 def let_go(engine: "Engine", job: Job) -> None:
     """A job ceases to exist: tell the slot of its name."""
     name = job.options.job_id
-    if name is not None:
-        outbox.post(engine, job.queue.slot.no, slot_of_queue(name), FREE, [name, job.id])
+    if name is not None and not engine.replaying:
+        _drop(engine, job.queue.slot.no, name, job.id)
+
+
+def _drop(engine: "Engine", slot: int, name: str, job_id: int) -> None:
+    engine.names.unused.setdefault((slot, slot_of_queue(name)), []).append((name, job_id))
+
+
+def settle(engine: "Engine") -> None:
+    """Tell the slots of names whose jobs have ceased to exist, one message a pair of slots. Before the commit.
+
+    Of this shard's own names all are one event.
+    """
+    unused, engine.names.unused = engine.names.unused, {}
+    here: list[tuple[str, int]] = []
+    for (source, target), dropped in unused.items():
+        if engine.owns[target]:
+            here += dropped
+        else:
+            outbox.post(engine, source, target, FREE_ALL, dropped)
+    free_all(engine, 0, 0, here)
 
 
 def put_aside(engine: "Engine", queue: "Queue", codec: int, n: int) -> list[int]:
@@ -133,7 +164,7 @@ def put_aside(engine: "Engine", queue: "Queue", codec: int, n: int) -> list[int]
 def finish(engine: "Engine", queue: "Queue", claims: Claims) -> None:
     """A push is over: candidates that no job came of never will be, and the names bound to them are free."""
     for name, job_id in claims.mine.items():
-        outbox.post(engine, queue.slot.no, slot_of_queue(name), FREE, [name, job_id])
+        _drop(engine, queue.slot.no, name, job_id)
     if len(claims.used) < len(claims.candidates):
         used = set(claims.used)
         give_up(engine, [job_id for job_id in claims.candidates if job_id not in used])

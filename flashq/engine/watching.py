@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from flashq.engine import events, queries
+from flashq.engine import events, names, queries
 from flashq.engine.endings import as_record
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
@@ -146,6 +146,8 @@ def settle(engine: Engine) -> None:
         for (source, target), learnt in _by_slots(endings).items():
             body = [[watcher, fate, jobs] for (watcher, fate), jobs in learnt.items()]
             post(engine, source, target, "fates", body)
+    if engine.names.unused:
+        names.settle(engine)
 
 
 _Learnt = dict[tuple[int, int], list[int]]

@@ -4,7 +4,6 @@ The frequent commands are spelled out; everything else is a row of a table: comm
 its reply. Nothing here waits, and nothing of a refused request is applied.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from flashq.engine import control, queries, retry
 from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.engine import Engine
 from flashq.engine.idempotency import digest_of, remember
+from flashq.engine.leases import Lease
 from flashq.engine.pull import deliver, end_wait, serve, wait
 from flashq.engine.push import Entries, check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
@@ -29,6 +29,7 @@ from flashq.protocol import replies
 from flashq.protocol.codec import check_text, payload_of
 from flashq.protocol.commands_common import CommonPushBatch, decoded_push_batch, may_be_common
 from flashq.protocol.dispatch import Link, Ticket
+from flashq.protocol.given_back import leased_in
 from flashq.protocol.places import explained_in
 from flashq.protocol.slots import slot_of_queue
 from flashq.shard.control_verbs import answer_wait
@@ -419,12 +420,6 @@ class ShardDispatcher:
                 if seen is not None and seen.lease is not None and seen.lease.token == delivery.token:
                     retry.release(self.engine, seen.lease, crash=False)
 
-    def undelivered(self, token: int) -> None:
-        """Jobs that found nobody go back, no attempt counted."""
-        for lease in list(self.engine.lease_lines.live_items()):
-            if lease.token == token:
-                retry.release(self.engine, lease, crash=False)
-
     # -- ack, fail
 
     def _ack_plain(self, link: Link, command: c.PlainAck, frame: bytes, codec: int) -> None:
@@ -568,11 +563,17 @@ class ShardDispatcher:
         retry.start_grace_of(engine, gid)
 
     def undelivered_body(self, body: bytes) -> None:
-        """A reply found nobody: the jobs in it go back."""
-        for token in {int(t) for t in _LEASE_TEXT.findall(body)} | {
-            int.from_bytes(t, "big") for t in _LEASE_BINARY.findall(body)
-        }:
-            self.undelivered(token)
+        """A reply found nobody: the jobs that it gives out go back, no attempt counted. Of any other reply nothing is.
+
+        Found by their ids, so that it costs nothing that others hold leases.
+        """
+        leases: dict[int, Lease] = {}
+        for job_id, token in leased_in(body):
+            seen = queries.find(self.engine, job_id)
+            if seen is not None and seen.lease is not None and seen.lease.token == token:
+                leases[id(seen.lease)] = seen.lease
+        for lease in leases.values():
+            retry.release(self.engine, lease, crash=False)
 
     def gone(self, link: Link) -> None:
         """The client left."""
@@ -701,8 +702,6 @@ def _is_over(link: Link) -> bool:
     return bool(getattr(link, "_ended", False))
 
 
-_LEASE_TEXT: Final = re.compile(rb'"group_id":(?:null|"[^"]*"),"lease":(\d+)')
-_LEASE_BINARY: Final = re.compile(rb"\xa5lease\xcf(.{8})", re.DOTALL)
 _NO_REQ_ID: Final = (b"null", b"\xc0")
 _BATCH_PULLS: Final = frozenset((c.PlainPullBatch, c.PullBatch))
 _D = ShardDispatcher

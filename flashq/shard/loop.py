@@ -61,7 +61,7 @@ class ShardLoop:
         if self._stopped:
             return
         engine = self.engine
-        if engine.endings:
+        if engine.endings or engine.names.unused:
             settle(engine)
         while engine.freed:
             serve_freed(engine)

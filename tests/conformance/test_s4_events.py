@@ -97,6 +97,17 @@ def test_control_is_told(c: Peer, listener: Peer, q: str, cmd: str, event: str) 
     assert seen["job_id"] == job_id
 
 
+def test_discarded_job_is_told_of_once(c: Peer, d: Peer, q: str) -> None:
+    """One transition, one event: who listens for `failed` hears of failures."""
+    d.ok("SUBSCRIBE", queue=q, events=["failed", "discarded", "drained"])
+    job_id = c.push(q, 1)
+    c.ok("DISCARD", id=job_id)
+    c.ok("DRAIN", queue=q)
+    events = [d.read()["event"] for _ in range(2)]
+    names = [event.get("event_type", event.get("event")) if isinstance(event, dict) else event for event in events]
+    assert names == ["discarded", "drained"], job_id
+
+
 @pytest.mark.parametrize(("cmd", "event"), [("DRAIN", "drained"), ("PAUSE", "paused"), ("RESUME", "resumed")])
 def test_what_befalls_the_queue_is_told(c: Peer, listener: Peer, q: str, cmd: str, event: str) -> None:
     c.push(q, 1)

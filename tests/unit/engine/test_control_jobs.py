@@ -501,6 +501,7 @@ def test_those_who_listen_are_told_of_each_transition(kit: EngineKit) -> None:
     progress, piece = told[-5], told[-4]
     assert (progress.progress, piece.data, piece.index) == (40, b"[1]", 3)
     assert {h.job_id for h in told[-6:-1]} == {job_id}
+    assert "failed" not in {h.kind for h in kit.engine.happenings}, "one transition, one event"
 
 
 # -- history

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from flashq.engine import names
+from flashq.engine import events, names
 from flashq.engine.push import store
 from flashq.engine.queries import state_of
 from flashq.engine.settings import Limits
@@ -183,3 +183,19 @@ def test_names_of_other_shards_cannot_be_decided_alone() -> None:
         push(kit)
     assert engine_facts(kit.engine)["names"] == before["names"]
     assert kit.engine.queue(QUEUE).waiting == 0
+
+
+def test_names_of_jobs_that_go_together_are_freed_by_one_event() -> None:
+    """One a name was most of what a batch of named jobs cost when it was evicted."""
+    kit = EngineKit(limits=Limits(keep_completed_count=0))
+    specs = [{"data": k, "job_id": f"n{k}"} for k in range(40)]
+    ids = kit.push(QUEUE, *specs)
+    assert kit.engine.names.bound == {f"n{k}": job_id for k, job_id in enumerate(ids)}
+    got = kit.pull(QUEUE, 40)
+    assert got is not None
+    before = len(kit.memory.kept)
+    assert not kit.ack_batch(got.ids)
+    happened = [event for record in kit.memory.kept[before:] for event in events.parsed(record.events)]
+    (freed,) = [event for event in happened if isinstance(event, events.NamesFreed)]
+    assert sorted(freed.names) == sorted(f"n{k}" for k in range(40))
+    assert bound(kit) == {}
