@@ -4,8 +4,7 @@ Shared memory has a copy for everybody; this file is the commit point of every c
 whole (written beside, synced, renamed, folder synced), so it is the old one or the new one, never half of it.
 
 On the first start slot i goes to shard i modulo N, round robin. CRC-32 spreads queues over slots evenly
-whatever the pattern; but with this one a doubling of the shards moves every second slot to a new shard and
-nothing between old ones, where contiguous ranges would give nearly every slot another owner.
+whatever the pattern. Another number of shards gives no slot another owner that need not have one (`rebalanced`).
 """
 
 import json
@@ -39,23 +38,23 @@ def first_map(shards: int) -> SlotMap:
     return SlotMap(1, shards, tuple(slot % shards for slot in range(SLOTS)))
 
 
-def open_map(data: Path, shards: int) -> SlotMap:
-    """The map of `data`, made if there is none.
+def rebalanced(old: SlotMap, shards: int) -> SlotMap:
+    """The next map, for another number of shards: even shares, and no slot moves that need not."""
+    share, more = divmod(SLOTS, shards)
+    room = [share + (shard < more) for shard in range(shards)]
+    owners = [-1] * SLOTS
+    for slot, owner in enumerate(old.owners):
+        if owner < shards and room[owner]:
+            owners[slot] = owner
+            room[owner] -= 1
+    vacant = (shard for shard in range(shards) for _ in range(room[shard]))
+    return SlotMap(old.version + 1, shards, tuple(owner if owner >= 0 else next(vacant) for owner in owners))
 
-    Raises ConfigError if the data belongs to another number of shards, or the file cannot be understood.
-    """
+
+def find_map(data: Path) -> SlotMap | None:
+    """The map of `data`; None before the first start. Raises ConfigError if the file cannot be understood."""
     path = data / FILE
-    if not path.exists():
-        made = first_map(shards)
-        write_map(data, made)
-        return made
-    found = _parse(path)
-    if found.shards != shards:
-        raise ConfigError(
-            f"shards = {shards}: the data in {data} is laid out for {found.shards}; start with that number"
-            " (another one will be possible with resharding)"
-        )
-    return found
+    return _parse(path) if path.exists() else None
 
 
 def _parse(path: Path) -> SlotMap:

@@ -28,11 +28,12 @@ from flashq.cluster import roles
 from flashq.cluster.children import SUPERVISED, Child, how_it_ended, mono_ms, preload, spawn
 from flashq.cluster.console import Console
 from flashq.cluster.folders import RunFolder, lock_data
+from flashq.cluster.layout import open_layout
 from flashq.cluster.linux import raise_descriptor_limit
 from flashq.cluster.listeners import HTTP, address_of, close_listeners, open_doors
 from flashq.cluster.logs import configure_logs
 from flashq.cluster.roles import Component
-from flashq.cluster.slot_map import SlotMap, first_map, open_map
+from flashq.cluster.slot_map import SlotMap, first_map
 from flashq.cluster.timers import Timers
 from flashq.config import Settings, is_open_to_others
 from flashq.errors import StorageError
@@ -66,7 +67,7 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
 
     0 after an orderly stop, 1 if something had to be killed for it or nothing could serve, 128 + n after a
     second signal n. Raises ConfigError, before anything is started, when it cannot be: a door is taken, a
-    folder is another cluster's, the data has another number of shards.
+    folder is another cluster's, slots of the data cannot be moved to another number of shards.
     """
     started_ms = mono_ms()
     parts = roles.components(settings) if components is None else components
@@ -83,9 +84,7 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
         folder = RunFolder.open(settings.run)
         stack.callback(folder.close)
         # In memory there is nothing that lies in slots of old.
-        slots = (
-            first_map(settings.shards) if settings.durability == "memory" else open_map(settings.data, settings.shards)
-        )
+        slots = first_map(settings.shards) if settings.durability == "memory" else open_layout(settings)
         raise_descriptor_limit()
         doors = open_doors(settings, dict.fromkeys(part.role.doors for part in parts if part.role.doors))
         stack.callback(_close_doors, doors)

@@ -47,3 +47,14 @@ def set_buckets(engine: Engine, queue: Queue, rest: dict[str, Any]) -> None:
         bucket = queue.lines.key(name).bucket
         assert bucket is not None
         bucket.level, bucket.at = level, at
+
+
+def shifted_rest(rest: dict[str, Any], by_ms: int) -> dict[str, Any]:
+    """The same on a monotonic clock that shows `by_ms` more."""
+    shifted = dict(rest)
+    if "rate" in rest:
+        limit, level, at = rest["rate"]
+        shifted["rate"] = (limit, level, at + by_ms)
+    if "buckets" in rest:
+        shifted["buckets"] = {name: (level, at + by_ms) for name, (level, at) in rest["buckets"].items()}
+    return shifted

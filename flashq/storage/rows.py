@@ -144,6 +144,16 @@ def leases_of(value: bytes) -> Iterable[LeaseRun]:
     return [LeaseRun(*run) for run in decode(value)] if value else ()
 
 
+def shifted_leases(value: bytes, by_ms: int) -> bytes:
+    """The leases of a page on a monotonic clock that shows `by_ms` more."""
+    return encode(
+        [
+            run._replace(deadline=run.deadline + by_ms, hard_at=run.hard_at + by_ms if run.hard_at else 0)
+            for run in leases_of(value)
+        ]
+    )
+
+
 def defaults_of(value: bytes) -> Defaults:
     return _decode_defaults(value)
 

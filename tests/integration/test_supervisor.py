@@ -336,15 +336,6 @@ def test_second_cluster_on_the_same_port_is_refused(play: Callable[..., Play], t
     assert f"cannot listen on 127.0.0.1:{one.port()}: another process listens there" in two.text
 
 
-def test_another_number_of_shards_than_the_data_has_is_refused(play: Callable[..., Play]) -> None:
-    one = started(play(2))
-    one.process.send_signal(signal.SIGTERM)
-    assert one.end() == 0
-    two = play(3)
-    assert two.end() == 2
-    assert re.search(r"ConfigError: shards = 3: the data in \S+ is laid out for 2", two.text)
-
-
 def test_shards_of_memory_are_any_number(play: Callable[..., Play]) -> None:
     for shards in (2, 3):
         one = started(play(shards, durability="memory"))

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from flashq.cluster.slot_map import FILE, SlotMap, first_map, open_map, write_map
+from flashq.cluster.layout import settled_map
+from flashq.cluster.slot_map import FILE, SlotMap, first_map, rebalanced, write_map
 from flashq.errors import ConfigError
 from flashq.protocol.slots import SLOTS
 
@@ -27,22 +28,28 @@ def test_doubling_moves_slots_only_to_new_shards() -> None:
 
 
 def test_map_is_made_once_and_read_from_then_on(tmp_path: Path) -> None:
-    assert open_map(tmp_path, 4) == first_map(4)
+    assert settled_map(tmp_path, 4) == first_map(4)
     changed = SlotMap(7, 4, (3,) * SLOTS)
     write_map(tmp_path, changed)
-    assert open_map(tmp_path, 4) == changed
+    assert settled_map(tmp_path, 4) == changed
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_other_number_of_shards_is_refused_with_both(tmp_path: Path) -> None:
-    open_map(tmp_path, 4)
-    with pytest.raises(ConfigError, match=r"^shards = 8: the data in .* is laid out for 4;"):
-        open_map(tmp_path, 8)
+@pytest.mark.parametrize(("before", "after"), [(1, 4), (4, 8), (8, 4), (3, 7), (1024, 1), (5, 5)])
+def test_another_number_of_shards_moves_no_slot_that_need_not_move(before: int, after: int) -> None:
+    old = first_map(before)
+    new = rebalanced(old, after)
+    assert new.version == old.version + 1
+    assert max(new.slots_of_shard) - min(new.slots_of_shard) <= 1
+    moved = sum(a != b for a, b in zip(old.owners, new.owners, strict=True))
+    assert moved == sum(
+        max(0, has - (new.slots_of_shard + (0,) * before)[n]) for n, has in enumerate(old.slots_of_shard)
+    )
 
 
 def test_draft_of_a_killed_start_is_no_map(tmp_path: Path) -> None:
     (tmp_path / (FILE + ".new")).write_text("{")
-    assert open_map(tmp_path, 2) == first_map(2)
+    assert settled_map(tmp_path, 2) == first_map(2)
 
 
 GOOD = {"format": 1, "version": 1, "shards": 2, "owners": [0] * SLOTS}
@@ -66,7 +73,7 @@ def test_damaged_map_is_refused_not_made_anew(tmp_path: Path, content: str) -> N
     """Made anew it might send a queue's commands to a shard that has never seen its jobs."""
     (tmp_path / FILE).write_text(content)
     with pytest.raises(ConfigError, match=r"slots\.json is damaged"):
-        open_map(tmp_path, 2)
+        settled_map(tmp_path, 2)
     assert (tmp_path / FILE).read_text() == content
 
 
@@ -74,4 +81,4 @@ def test_map_of_a_later_format_is_refused(tmp_path: Path) -> None:
     later: dict[str, Any] = GOOD | {"format": 2}
     (tmp_path / FILE).write_text(json.dumps(later))
     with pytest.raises(ConfigError, match="has format 2, this flashq knows 1"):
-        open_map(tmp_path, 2)
+        settled_map(tmp_path, 2)
