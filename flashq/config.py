@@ -106,7 +106,7 @@ class Settings:
 
     # Processes
     shards: int = field(default_factory=default_shards)
-    """Shard processes. More than cores gain nothing. A data folder keeps the number it was made with."""
+    """Shard processes. More than cores gain nothing. Another number than before moves slots at the start."""
     routers: int = 1
     """Router processes on one listener. More: faster connects; a steady connection does not notice."""
     api_workers: int = 1
