@@ -105,6 +105,9 @@ class File(Protocol):
     def map(self) -> None:
         """Make `store` as cheap as it can be, for a file that is hardly ever synced."""
 
+    def follow(self, at: int) -> None:
+        """`store` goes on behind `at`: for a mapped file, to keep what is mapped ready for it and small."""
+
     def unmap(self) -> None:
         """Give back what `map` took. Without it, does nothing."""
 

@@ -34,6 +34,8 @@ __all__ = ["SegmentJournal", "next_epoch", "read_segment"]
 
 SEGMENT_BYTES: Final = 16 << 20
 RESERVE_BYTES: Final = 64 << 20
+FOLLOW_BYTES: Final = 1 << 20
+"""What is mapped of a segment moves on in such steps."""
 
 _pack_prefix: Final = PREFIX.pack
 _pack_body: Final = BODY.pack
@@ -78,7 +80,8 @@ class SegmentJournal:
         self._crc = self._at = 0
         self._salt = b""
         self._mark = -1
-        """Where `append` has something to think of: to see to the next segment, or to go on to it."""
+        """Where `append` has something to think of: what is mapped, the next segment, or to go on to it."""
+        self._follow_at = 0
 
     @classmethod
     def open(
@@ -255,7 +258,10 @@ class SegmentJournal:
             if aligned(self._at + RECORD_HEAD + size) > self._segment.size - RECORD_HEAD:
                 self._go_on(size)
                 self._supply.prepare_after(self._segment)
-            self._mark = self._segment.size - RECORD_HEAD  # a seal always fits
+            if self._at >= self._follow_at:
+                self._supply.follow(self._segment, self._at)
+                self._follow_at = self._at + FOLLOW_BYTES
+            self._mark = min(self._segment.size - RECORD_HEAD, self._follow_at)  # a seal always fits
         except OSError as fault:
             self._die(fault)
 
@@ -268,8 +274,8 @@ class SegmentJournal:
         segment = self._supply.take_next(size)
         full = self._segment
         full.last_seq = self.durable_seq
-        if self._loose and not self._promises_sync:
-            self._supply.sync_soon(full)
+        if not self._promises_sync:
+            self._supply.sync_soon(full)  # also if nothing is loose: the background may be at what is mapped of it
         else:
             if self._loose:
                 self._sync()
@@ -289,6 +295,7 @@ class SegmentJournal:
         self._salt = segment.header.salt
         self._store = segment.file.store
         self._at = self._mark = HEADER_BYTES
+        self._follow_at = FOLLOW_BYTES
 
     # Room, and what became safe
 

@@ -34,7 +34,8 @@ class SegmentSupply:
         self._next: Future[Segment] | None = None
         self._asked = (0, 0)
         self._syncing: list[tuple[Segment, Future[None]]] = []
-        self._retiring: list[Future[None]] = []
+        self._chores: list[Future[None]] = []
+        """Of which nothing is to be known but that they failed."""
 
     @property
     def unsynced(self) -> list[Segment]:
@@ -98,15 +99,20 @@ class SegmentSupply:
 
     def retire_soon(self, segment: Segment) -> None:
         """Nobody needs the segment: its file is for reuse."""
-        self._retiring.append(self._background.submit(self._folder.retire, segment))
+        self._chores.append(self._background.submit(self._folder.retire, segment))
+
+    def follow(self, segment: Segment, at: int) -> None:
+        """Records go on behind `at`, in a segment that `take_next` gave. Returns at once."""
+        if self._mapped:
+            self._chores.append(self._background.submit(segment.file.follow, at))
 
     def collect(self) -> int:
         """The last sequence of the segments whose sync has ended since the last call, 0 if there is none."""
         last_seq = 0
         if self._next is not None and self._next.done() and not _is_full(self._next.exception()):
             self._next.result()
-        while self._retiring and self._retiring[0].done():
-            self._retiring.pop(0).result()
+        while self._chores and self._chores[0].done():
+            self._chores.pop(0).result()
         while self._syncing and self._syncing[0][1].done():
             segment, synced = self._syncing.pop(0)
             synced.result()

@@ -124,6 +124,9 @@ class SimulatedFile:
     def map(self) -> None:
         """There is nothing to gain here."""
 
+    def follow(self, at: int) -> None:
+        """It is as ready as it can be."""
+
     def unmap(self) -> None:
         """Nor to give back."""
 

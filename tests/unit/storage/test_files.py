@@ -160,3 +160,37 @@ def test_folder_is_locked_against_other_processes_until_they_end(tmp_path: Path)
         lock.release()
         lock.release()
         FILES.lock(folder).release()
+
+
+def resident_bytes(path: Path) -> int:
+    """What the mappings of this file count for in this process."""
+    found = 0
+    mine = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(" ", 1)[0]:
+            mine = line.endswith(str(path))
+        elif mine and line.startswith("Rss:"):
+            found += int(line.split()[1]) << 10
+    return found
+
+
+def test_mapped_file_counts_for_a_few_megabytes_wherever_it_is_written(tmp_path: Path) -> None:
+    """A journal's segments are no memory of its jobs; and what was given back is still in the file."""
+    path = tmp_path / "a"
+    file = FILES.open(str(path), create=True)
+    size = 16 << 20
+    file.allocate(size)
+    file.map()
+    block = bytes(range(256)) * 1024
+    for at in range(0, size, len(block)):
+        file.store(block[:64], block[64:], at)
+        assert resident_bytes(path) <= 6 << 20
+        if not at % (1 << 20):
+            file.follow(at)
+    assert resident_bytes(path) > 0
+    file.follow(size)
+    assert resident_bytes(path) == 0
+    assert file.pread(size, 0) == block * (size // len(block))
+    file.unmap()
+    file.follow(0)
+    file.close()
