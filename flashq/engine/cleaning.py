@@ -34,6 +34,10 @@ def state_to_clean(name: str | None) -> State:
     return state
 
 
+RECORD_COST: Final = 4
+"""Of the removal of one record, out of its lane and all that knows of it: 20 us; a slice is to stay below 10 ms."""
+
+
 class Cleaning:
     """One CLEAN, in slices."""
 
@@ -45,10 +49,11 @@ class Cleaning:
         self.count = 0
         """How many were removed."""
         self.on_done: Callable[[int], object] | None = None
-        self._pages: list[tuple[int, int]] = []
+        self._pages: list[tuple[int, int, int]] = []
+        """Pages to be looked at, in falling order: number, and from which place up to which."""
         self._dead = iter(list(queue.dead) if state is State.FAILED else ())
         if state in (State.WAITING, State.DELAYED):
-            self._pages = [(no, len(queue.pages[no].jobs)) for no in sorted(queue.pages, reverse=True)]
+            self._pages = [(no, 0, len(queue.pages[no].jobs)) for no in sorted(queue.pages, reverse=True)]
 
     def step(self, engine: Engine) -> bool:
         """One slice; whether that was all."""
@@ -86,7 +91,7 @@ class Cleaning:
     def _bury(self, engine: Engine, runs: list[tuple[int, int]]) -> bool:
         """Dead letters, in the order in which they died; whether there may be more."""
         queue = self._queue
-        seqs = list(islice(self._dead, SLICE))
+        seqs = list(islice(self._dead, SLICE // RECORD_COST))
         for seq in seqs:
             if seq not in queue.dead or not self._left:
                 continue
@@ -96,38 +101,46 @@ class Cleaning:
                 take_away(engine, page, i, i + 1)
                 add_run(runs, queue.slot.id_of(seq), 1)
                 self._removed(1)
-        return len(seqs) == SLICE
+        return len(seqs) == SLICE // RECORD_COST
 
     def _look(self, engine: Engine, runs: list[tuple[int, int]]) -> bool:
         """Waiting or delayed jobs, in the order in which they were pushed; whether there may be more."""
         queue, room = self._queue, SLICE
         while self._pages and self._left and room > 0:
-            no, n = self._pages.pop()
+            no, start, n = self._pages.pop()
             page = queue.pages.get(no)
             room -= 1
             if page is None or (self._state is State.DELAYED and not page.records):
                 continue
             k = bisect_right(page.ms, self._until)
             n = min(n, page.at[k]) if k < len(page.at) else n
-            room -= n // 8 + self._look_at(engine, page, n, runs)
+            cost, i = self._look_at(engine, page, start, n, room, runs)
+            room -= (i - start) // 8 + cost
+            if i < n:
+                self._pages.append((no, i, n))
         return bool(self._pages)
 
-    def _look_at(self, engine: Engine, page: Page, n: int, runs: list[tuple[int, int]]) -> int:
-        """Remove what is to be removed among the first `n` places of a page; what it cost, in records."""
-        cost, i = 0, 0
-        while i < n and self._left:
+    def _look_at(
+        self, engine: Engine, page: Page, i: int, n: int, room: int, runs: list[tuple[int, int]]
+    ) -> tuple[int, int]:  # fmt: skip
+        """Remove what is to be removed from place `i` on and before `n`, until that costs `room`; what it cost, and how
+        far it came.
+        """
+        cost = 0
+        while i < n and self._left and cost < room:
+            plain = not page.records
+            most = min(self._left, n if plain else max((room - cost) // RECORD_COST, 1))
             start = i
-            while i < n and i - start < self._left and self._fits(engine, page, i):
+            while i < n and i - start < most and self._fits(engine, page, i):
                 i += 1
             if i == start:
                 i += 1
                 continue
-            plain = not page.records
             take_away(engine, page, start, i)
             add_run(runs, (page.base + start) << 10 | page.slot.no, i - start)
             self._removed(i - start)
-            cost += (i - start) // (8 if plain else 1)
-        return cost
+            cost += (i - start) // 8 if plain else (i - start) * RECORD_COST
+        return cost, i
 
     def _fits(self, engine: Engine, page: Page, i: int) -> bool:
         """Whether the job in this place, if there is one, is in the state that is to be cleaned."""

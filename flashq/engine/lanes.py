@@ -6,7 +6,9 @@ priority, come through `due`, a heap of their moments; the head of the line is t
 thousand jobs that fall due at once may be moved over in slices without anything being overtaken.
 
 A job that leaves from the middle (cancel, change of priority) is only noted in `dead` and skipped when it
-surfaces; the lane is rebuilt when more than half of it is dead. From the front it is taken out at once.
+surfaces. When more than half of the lane is dead it is rebuilt, a stretch with every thousandth job that leaves, or all
+where jobs stand in `due`, as only both together tell which of a job's entries is the dead one. From the front and from
+the head a job is taken out at once.
 """
 
 from array import array
@@ -15,12 +17,28 @@ from heapq import heappop, heappush
 from typing import Final
 
 _COMPACT: Final = 65_536
+STRETCH: Final = 4_096
+"""Entries that are looked at in one go where a lane is rebuilt: half a millisecond."""
+_PACE: Final = STRETCH // 4
+"""How many jobs leave from one stretch to the next: done while half of those that live could leave."""
 
 
 class Lane:
     """One priority's line."""
 
-    __slots__ = ("dead", "dead_count", "due", "fifo", "front", "head", "priority", "rising")
+    __slots__ = (
+        "checked",
+        "dead",
+        "dead_count",
+        "due",
+        "fifo",
+        "front",
+        "head",
+        "pace",
+        "priority",
+        "rising",
+        "unchecked",
+    )
 
     def __init__(self, priority: int) -> None:
         self.priority = priority
@@ -32,6 +50,9 @@ class Lane:
         """A heap of (moment, seq)."""
         self.dead: dict[int, int] = {}
         self.dead_count = 0
+        self.checked = self.unchecked = 0
+        """While it is rebuilt: entries of `fifo` from the first place up to the second have yet to be looked at."""
+        self.pace = 0
         self.rising = True
         """`fifo` is in rising order, so that n entries whose ends are n apart are neighbours."""
 
@@ -82,6 +103,7 @@ class Lane:
         self.fifo, self.head = array("q"), 0
         self.front, self.due = {}, []
         self.dead, self.dead_count = {}, 0
+        self.checked = self.unchecked = 0
         self.rising = True
 
     def advance(self, n: int) -> None:
@@ -90,9 +112,11 @@ class Lane:
         fifo = self.fifo
         if head == len(fifo):
             self.fifo, self.head = array("q"), 0
+            self.checked = self.unchecked = 0
             self.rising = True
         elif head > _COMPACT and head * 2 > len(fifo):
             self.fifo, self.head = fifo[head:], 0
+            self.checked, self.unchecked = max(self.checked - head, 0), max(self.unchecked - head, 0)
 
     def pop(self, ready_at: Callable[[int], int]) -> int | None:
         """The next job; None when the lane is empty. `ready_at(seq)`: when a job of `fifo` became ready."""
@@ -175,26 +199,55 @@ class Lane:
         if seq in self.front:
             del self.front[seq]
             return
+        if not self.dead and self.head < len(self.fifo) and self.fifo[self.head] == seq:
+            self.advance(1)
+            return
         self.dead[seq] = self.dead.get(seq, 0) + 1
         self.dead_count += 1
-        if self.dead_count > 64 and self.dead_count > len(self):
-            self._rebuild()
+        if self.unchecked:
+            self.pace += 1
+            if self.pace >= _PACE:
+                self._check()
+        elif self.dead_count > 64 and self.dead_count > len(self):
+            if self.due:
+                self._rebuild()
+            else:
+                # Not those that come from here on: where one of them is dead, an entry before `checked` may be meant.
+                self.checked, self.unchecked = self.head, len(self.fifo)
+                self._check()
+
+    def _check(self) -> None:
+        """Take what is dead out of the next stretch."""
+        fifo, start = self.fifo, max(self.checked, self.head)
+        if start >= self.unchecked:  # all of it was pulled
+            self.checked = self.unchecked = 0
+            return
+        stop = min(start + STRETCH, self.unchecked)
+        alive = array("q", filter(self._lives, fifo[start:stop]))
+        gone = stop - start - len(alive)
+        fifo[start:stop] = alive
+        self.dead_count -= gone
+        self.checked, self.unchecked, self.pace = stop - gone, self.unchecked - gone, 0
+        if self.checked >= self.unchecked:
+            self.checked = self.unchecked = 0
+
+    def _lives(self, seq: int) -> bool:
+        """Whether an entry counts; one that does not is not noted any more."""
+        dead = self.dead
+        times = dead.get(seq)
+        if times is None:
+            return True
+        if times == 1:
+            del dead[seq]
+        else:
+            dead[seq] = times - 1
+        return False
 
     def _rebuild(self) -> None:
-        dead = self.dead
-
-        def lives(seq: int) -> bool:
-            times = dead.get(seq)
-            if times is None:
-                return True
-            if times == 1:
-                del dead[seq]
-            else:
-                dead[seq] = times - 1
-            return False
-
+        """Take all that is dead out of a lane with `due`."""
+        lives = self._lives
         # In the order in which they would have surfaced: of several entries of one job the earlier are the dead ones.
         self.fifo = array("q", filter(lives, self.fifo[self.head :]))
         self.head = 0
         self.due = [pair for pair in sorted(self.due) if lives(pair[1])]
-        self.dead_count = sum(dead.values())
+        self.dead_count = sum(self.dead.values())

@@ -7,7 +7,7 @@ newest backwards, no further than the reply needs, and pages of which the answer
 
 from collections.abc import Iterator
 from heapq import merge
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 from flashq.engine.engine import Engine
@@ -86,7 +86,7 @@ def _few(queue: Queue, state: Filter) -> list[int] | None:
     elif state is State.COMPLETED:
         found = {kept.page.base + i for kept in queue.kept for i in range(kept.start, kept.stop)}
     elif state is State.DELAYED:
-        found = {entry[2] for entry in queue.later if queue.is_delayed(entry) is not None}
+        found = {entry[2] for entry in chain(queue.later, queue.older) if queue.is_delayed(entry) is not None}
     elif state is State.WAITING:
         found = _in_lines(queue)
         if len(found) != queue.waiting:

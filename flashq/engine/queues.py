@@ -11,6 +11,8 @@ from flashq.engine.lines import Lines
 from flashq.engine.pages import PAGE, PAGE_BITS, Page, Slot
 from flashq.engine.rate_limits import Bucket
 
+LOOKED_AT: Final = 3
+"""Entries of a heap with many stale ones that are looked at with each job that leaves it: done before it is empty."""
 MOVED_AT_ONCE: Final = 1_000
 """Delayed jobs that are moved into their lanes in one go: about a millisecond's work."""
 
@@ -48,6 +50,7 @@ class Queue:
     """All that is known of one named line."""
 
     __slots__ = (
+        "_seen",
         "active",
         "completed",
         "completed_bytes",
@@ -74,6 +77,7 @@ class Queue:
         "listed",
         "name",
         "next_due",
+        "older",
         "open_pages",
         "pages",
         "paused",
@@ -108,7 +112,11 @@ class Queue:
         self.top: Lane | None = None
         """The first lane that has ready jobs."""
         self.later: list[tuple[int, int, int]] = []
-        """A heap of (run_at, -priority, seq)."""
+        """A heap of (run_at, -priority, seq). Its head is the first of all."""
+        self.older: list[tuple[int, int, int]] = []
+        """While stale entries are sorted out: a heap of those that are not looked at yet."""
+        self._seen: dict[int, int] = {}
+        """By page: a bit for each job whose entry was kept when they were."""
         self.next_due = 0
         """The moment a timer is set for; 0: none."""
         self.delayed_stale = 0
@@ -279,15 +287,16 @@ class Queue:
         else:
             self.delayed -= 1
             self.delayed_stale += 1
-            if self.delayed_stale > 64 and self.delayed_stale > self.delayed:
-                self.later = [e for e in dict.fromkeys(self.later) if self.is_delayed(e)]
-                heapify(self.later)
-                self.delayed_stale = 0
+            if self.older:
+                self._sort_out()
+            elif self.delayed_stale > 64 and self.delayed_stale > self.delayed:
+                self.older, self._seen = self.later, {}
+                self.later = [heappop(self.older)]
 
     def drop_lines(self) -> list[list[Any]]:
         """Nothing waits here any more, ready or delayed. What was in the lines: large, and to be let go in pieces."""
         lanes = list(self.lanes.values())
-        dropped: list[Any] = [self.later, lanes]
+        dropped: list[Any] = [self.later, self.older, lanes]
         for lane in lanes[:64]:
             dropped += [list(lane.front), lane.due]
         if self.lines is not None:
@@ -295,7 +304,7 @@ class Queue:
         self.lane = Lane(0)
         self.lanes = {0: self.lane}
         self.priorities, self.listed, self.top = [], set(), None
-        self.later, self.next_due, self.delayed_stale = [], 0, 0
+        self.later, self.older, self.next_due, self.delayed_stale = [], [], 0, 0
         self.waiting = self.delayed = 0
         return dropped
 
@@ -316,11 +325,31 @@ class Queue:
         fits = type(job) is Job and job.state is State.DELAYED and job.run_at == run_at and job.priority == -priority
         return job if fits else None
 
+    def _sort_out(self) -> None:
+        """Take a few of the older entries into the heap, unless they are stale. The last of a heap leave it a heap."""
+        later, older, seen = self.later, self.older, self._seen
+        for _ in range(min(LOOKED_AT, len(older))):
+            entry = older.pop()
+            no, bit = entry[2] >> PAGE_BITS, 1 << (entry[2] & (PAGE - 1))
+            kept = seen.get(no, 0)
+            # One that came back to the moment it had left stands here twice.
+            if kept & bit or self.is_delayed(entry) is None:
+                self.delayed_stale -= 1
+                continue
+            seen[no] = kept | bit
+            heappush(later, entry)
+        if older and not later:
+            later.append(heappop(older))
+        if not older:
+            self._seen = {}
+
     def move_due(self, now_ms: int, most: int = MOVED_AT_ONCE) -> int:
         """Put what is due into its lane, up to `most`; how many were moved. Order: lanes.py."""
-        later, moved = self.later, 0
+        later, older, moved = self.later, self.older, 0
         while later and later[0][0] <= now_ms and moved < most:
             entry = heappop(later)
+            if older and (not later or older[0] < later[0]):
+                heappush(later, heappop(older))
             job = self.is_delayed(entry)
             if job is None:
                 self.delayed_stale -= 1

@@ -23,6 +23,8 @@ ON_DRAIN: Final[list[Callable[[Engine, Queue], None]]] = []
 """What else forgets the jobs in a queue's lines when it is drained, live and in replay: parked lines and the like."""
 ON_OBLITERATE: Final[list[Callable[[Engine, Queue], None]]] = []
 """What else is removed with a queue, live and in replay: limits, groups, crons. Must not raise."""
+SWEPT: Final = SLICE // 2
+"""Records that are cleared away in a slice."""
 TRASH: Final = 16 * SLICE
 """Entries of dropped lines that are let go in a slice."""
 
@@ -177,12 +179,16 @@ class _Sweeping:
         runs: list[tuple[int, int]] = []
         room = SLICE
         while room > 0 and sweep.pages:
-            page = queue.pages.get(sweep.pages.pop())
+            no = sweep.pages.pop()
+            page = queue.pages.get(no)
             room -= 16
             if page is not None:
-                room -= _sweep_page(engine, page, runs)
+                cost, done = _sweep_page(engine, page, runs, room)
+                room -= cost
+                if not done:
+                    sweep.pages.append(no)
         while room > 0 and sweep.dead:
-            room -= _sweep_dead(engine, queue, sweep.dead[-1], room, runs)
+            room -= _sweep_dead(engine, queue, sweep.dead[-1], min(room, SWEPT), runs) * SLICE // SWEPT
             if not sweep.dead[-1]:
                 sweep.dead.pop()
         if room > 0 and sweep.trash:
@@ -195,23 +201,24 @@ class _Sweeping:
         return True
 
 
-def _sweep_page(engine: Engine, page: Page, runs: list[tuple[int, int]]) -> int:
-    """Clear away what was removed of a page; what it cost, in records."""
+def _sweep_page(engine: Engine, page: Page, runs: list[tuple[int, int]], room: int) -> tuple[int, bool]:
+    """Clear away what was removed of a page, up to `SWEPT` records of it; what it cost, and whether that was all."""
     jobs, n = page.jobs, len(page.jobs)
     all_gone = not page.records and page.leases is None
+    most = n if all_gone else min(SWEPT, max(room, 1))
     i = cost = 0
-    while i < n:
+    while i < n and cost < most:
         if jobs[i] is None or not (all_gone or is_removed(page, i)):
             i += 1
             continue
         start = i
         i += 1
-        while i < n and jobs[i] is not None and (all_gone or is_removed(page, i)):
+        while i < n and i - start < most - cost and jobs[i] is not None and (all_gone or is_removed(page, i)):
             i += 1
         take_away(engine, page, start, i)
         add_run(runs, (page.base + start) << 10 | page.slot.no, i - start)
         cost += i - start
-    return n // 8 if all_gone else n // 4 + cost
+    return (n // 8 if all_gone else n // 4 + cost * SLICE // SWEPT), i == n
 
 
 def _sweep_dead(

@@ -1,12 +1,15 @@
 """CLEAN removes what its words say: this state of this queue, older than the grace, oldest first, up to the limit."""
 
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 
+from flashq.engine import control_jobs
 from flashq.engine.cleaning import state_to_clean
-from flashq.engine.jobs import State
+from flashq.engine.jobs import Job, State
 from flashq.engine.queries import state_of
+from flashq.engine.queues import LOOKED_AT, Queue
 from flashq.engine.slices import SLICE
 from flashq.errors import InvalidArgument
 from flashq.testing.engine_kit import EngineKit, drained
@@ -114,3 +117,68 @@ def test_state_names_and_the_words_for_a_wrong_one() -> None:
             with pytest.raises(InvalidArgument) as refused:
                 state_to_clean(wrong)
             assert str(refused.value) == "Invalid state. Use: waiting, delayed, completed, failed"
+
+
+def test_delayed_jobs_leave_without_a_slice_looking_at_all_of_them(
+    kit: EngineKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clearing the heap of what has left goes along with what leaves; the order of those that stay is theirs."""
+    looked = [0]
+    real = Queue.is_delayed
+
+    def is_delayed(self: Queue, entry: tuple[int, int, int]) -> Job | None:
+        looked[-1] += 1
+        return real(self, entry)
+
+    many = push_many(kit, "mail", 12 * SLICE, delay=60_000)
+    kit.advance(10)
+    stay = [kit.push("mail", {"data": k, "delay": 50_000 - 7 * (k % 5)})[0] for k in range(20)]
+    queue = kit.engine.queues["mail"]
+    monkeypatch.setattr(Queue, "is_delayed", is_delayed)
+    work = kit.clean("mail", "delayed", grace_ms=5)
+    while work.count < len(many):
+        looked.append(0)
+        kit.advance(1)
+    assert len(looked) >= 12
+    assert max(looked) <= LOOKED_AT * SLICE
+    assert len(queue.later) + len(queue.older) <= len(many) // 2
+    kit.advance(60_000)
+    expected = sorted(stay, key=lambda job_id: (-7 * (stay.index(job_id) % 5), job_id))
+    assert drained(kit.replayed(), "mail") == pulled(kit) == expected
+
+
+def test_delayed_jobs_that_go_and_come_while_the_heap_is_sorted_out(kit: EngineKit) -> None:
+    """In any order, there and back to the same moment too: each is delivered once, at its time."""
+    random = Random(4)
+    ids = [kit.push("mail", {"data": k, "delay": 1_000 + random.randrange(500)})[0] for k in range(1_500)]
+    queue = kit.engine.queues["mail"]
+    sorted_out = 0
+    for step in range(6_000):
+        if step % 4 and len(ids) > 100:
+            kit.carry_out(control_jobs.cancel, ids.pop(random.randrange(len(ids))))
+        else:
+            job_id = random.choice(ids)
+            kit.carry_out(control_jobs.change_priority, job_id, 3)
+            kit.carry_out(control_jobs.change_priority, job_id, 0)
+        sorted_out += bool(queue.older)
+        assert len(queue.later) + len(queue.older) == queue.delayed + queue.delayed_stale
+        assert not queue.older or queue.later[0] <= queue.older[0]
+    assert sorted_out > 300
+    assert queue.delayed_stale <= queue.delayed + 200
+    moments = {job_id: seen.run_at for job_id in ids if isinstance(seen := record_of(kit, job_id), Job)}
+    kit.advance(2_000)
+    assert drained(kit.replayed(), "mail") == pulled(kit) == sorted(ids, key=lambda job_id: (moments[job_id], job_id))
+
+
+def record_of(kit: EngineKit, job_id: int) -> object:
+    page, i = kit.engine.queues["mail"].slot.find(job_id >> 10)
+    assert page is not None
+    return page.jobs[i]
+
+
+def pulled(kit: EngineKit) -> list[int]:
+    """All that is ready, in order."""
+    ids: list[int] = []
+    while (got := kit.pull("mail", 1000)) is not None:
+        ids += got.ids
+    return ids

@@ -25,7 +25,7 @@ def entries(engine: Engine) -> dict[str, int]:
         "renewed": sum(len(lines_._renewed) for lines_ in lines),
         "timers": len(engine.timers._heap) + len(engine.mono_timers._heap),
         "lanes": sum(len(lane.fifo) + len(lane.front) + len(lane.due) + len(lane.dead) for lane in lanes),
-        "later": sum(len(queue.later) for queue in queues),
+        "later": sum(len(queue.later) + len(queue.older) for queue in queues),
         "waiters": sum(len(queue.waiters) for queue in queues) + len(engine.waits_of),
         "kept": sum(len(queue.kept) for queue in queues),
         "pages": sum(len(slot.pages) for slot in slots),

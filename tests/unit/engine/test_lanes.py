@@ -1,11 +1,15 @@
 """The order within a lane, also where entries of jobs that left are still in it."""
 
-from flashq.engine.lanes import Lane
+from random import Random
+
+import pytest
+
+from flashq.engine.lanes import STRETCH, Lane
 
 
 def popped(lane: Lane, ready: dict[int, int]) -> list[int]:
     out = []
-    while (seq := lane.pop(lambda s: ready[s])) is not None:
+    while (seq := lane.pop(ready.__getitem__)) is not None:
         out.append(seq)
     return out
 
@@ -53,3 +57,50 @@ def test_jobs_join_those_of_their_time_in_any_order() -> None:
     for moment, seq in ((25, 3), (15, 1), (20, 21), (20, 19)):
         lane.put_at(moment, seq)
     assert popped(lane, {20: 20, 30: 30}) == [1, 19, 20, 21, 3, 30]
+
+
+def test_lane_is_rebuilt_a_stretch_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 200,000 jobs most are cancelled, in any order: no cancel looks at more than a stretch of them."""
+    looked: list[int] = []
+    real = Lane._lives
+
+    def lives(self: Lane, seq: int) -> bool:
+        looked[-1] += 1
+        return real(self, seq)
+
+    monkeypatch.setattr(Lane, "_lives", lives)
+    random = Random(2)
+    lane = Lane(0)
+    count = 200_000
+    lane.extend(range(count))
+    gone = random.sample(range(count), count * 9 // 10)
+    for seq in gone:
+        looked.append(0)
+        lane.remove(seq)
+    assert max(looked) <= STRETCH
+    assert sum(looked) < 5 * count
+    assert len(lane) == count - len(gone)
+    assert len(lane.dead) <= len(lane) + STRETCH, "it was rebuilt"
+    assert popped(lane, {}) == sorted({*range(count)} - {*gone})
+
+
+def test_lane_that_changes_while_it_is_rebuilt_keeps_its_order() -> None:
+    """Jobs leave, come back to the end, and are pulled, in any order, against a list."""
+    random = Random(3)
+    lane, model = Lane(0), list(range(60_000))
+    lane.extend(range(60_000))
+    rebuilt = 0
+    for step in range(48_000):
+        at = random.randrange(len(model))
+        if step % 50 == 49:
+            assert lane.pop(lambda seq: 0) == model.pop(0)
+            continue
+        seq = model.pop(at)
+        lane.remove(seq)
+        rebuilt += bool(lane.unchecked)
+        if not random.randrange(8):
+            lane.append(seq)
+            model.append(seq)
+        assert len(lane) == len(model)
+    assert rebuilt > 100
+    assert popped(lane, {}) == model

@@ -5,12 +5,13 @@ from random import Random
 
 import pytest
 
+from flashq.engine import control_jobs
 from flashq.engine.packed import Packed
 from flashq.engine.pages import PAGE
 from flashq.engine.push import push_plain
 from flashq.engine.settings import Limits
 from flashq.storage.memory import MemoryJournal
-from flashq.testing.engine_kit import EngineKit
+from flashq.testing.engine_kit import EngineKit, drained, engine_facts
 
 
 def long_queue(kit: EngineKit, payloads: list[bytes]) -> list[int]:
@@ -98,3 +99,17 @@ def test_waiting_job_costs_little_more_than_its_payload() -> None:
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     assert grown / len(payloads) < 112
+
+
+def test_long_queue_is_as_small_after_a_restart() -> None:
+    """Replay packs what the pushes had packed, and gives out the same."""
+    kit = EngineKit()
+    kit.start()
+    ids = [job_id for _ in range(8) for job_id in kit.push("mail", *({"data": k} for k in range(PAGE)))]
+    packed = packed_pages(kit)
+    assert packed >= 5
+    assert engine_facts(kit.replayed()) == engine_facts(kit.engine)
+    kit.carry_out(control_jobs.cancel, ids.pop(5 * PAGE + 3))
+    again = kit.restarted(10)
+    assert packed_pages(again) == packed - 1
+    assert drained(again.engine, "mail") == drained(kit.engine, "mail") == ids

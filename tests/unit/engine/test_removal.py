@@ -7,6 +7,7 @@ import pytest
 from flashq.engine.eras import is_removed
 from flashq.engine.limits import KEY_CONCURRENCY, has_limits, set_limit
 from flashq.engine.queries import find, state_of
+from flashq.engine.removal import SWEPT
 from flashq.engine.slices import SLICE
 from flashq.engine.telling import Happening
 from flashq.errors import Duplicate, JobNotFound
@@ -296,3 +297,21 @@ def test_jobs_of_groups_and_keys_are_removed_with_the_others(kit: EngineKit, bou
     (last,) = kit.push("mail", {"data": 9, **bound})
     assert drained(kit.replayed(), "mail") == [last]
     assert not has_limits(kit.engine.queues["mail"])
+
+
+@pytest.mark.parametrize("remove", ["drain", "obliterate"])
+def test_no_slice_clears_away_more_records_than_it_may(kit: EngineKit, remove: str) -> None:
+    """A record costs ten times what a plain job does; a page of them is more than one slice."""
+    push_many(kit, "mail", 3 * SLICE, delay=60_000)
+    before = live(kit)
+    getattr(kit, remove)("mail")
+    while kit.engine.queues["mail"].sweep is not None:
+        left = live(kit)
+        assert before - left <= SWEPT
+        before = left
+        kit.advance(1)
+    assert not live(kit)
+
+
+def live(kit: EngineKit) -> int:
+    return sum(page.live for page in kit.engine.queues["mail"].pages.values())
