@@ -17,6 +17,9 @@ class Clock(Protocol):
     def mono_ms(self) -> int:
         """Time since boot; never jumps, survives a restart of the process, not of the machine."""
 
+    def both_ms(self) -> tuple[int, int]:
+        """Both, wall time first, in one call: the start of every tick."""
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -26,6 +29,9 @@ class SystemClock:
 
     def mono_ms(self) -> int:
         return time.monotonic_ns() // 1_000_000
+
+    def both_ms(self) -> tuple[int, int]:
+        return time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000
 
 
 def boot_id() -> str:

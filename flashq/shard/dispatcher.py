@@ -18,6 +18,7 @@ from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.engine import Engine
 from flashq.engine.idempotency import digest_of, remember
 from flashq.engine.leases import Lease
+from flashq.engine.lone_jobs import ack_lone, give_lone
 from flashq.engine.pull import deliver, end_wait, serve, wait
 from flashq.engine.push import Entries, check_batch_size, push_jobs, push_plain, push_plain_batch
 from flashq.engine.queues import Queue
@@ -355,8 +356,21 @@ class ShardDispatcher:
 
     def _pull_plain(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
         queue = self._queues.get(command.queue) or self._queue_for(link, command, frame)
-        if queue is not None:
-            self._give(link, queue, command, codec, None, False)
+        if queue is None:
+            return
+        limits = self.engine.limits
+        if (
+            type(command) is c.PlainPull and queue.top is not None and not queue.waiters and link.takes_jobs()
+            and (command.timeout is None or command.timeout <= limits.duration_ms_max)
+        ):  # fmt: skip
+            lone = give_lone(self.engine, queue, limits.lease_ms, 0)
+            if lone is not None:
+                body = self.renderer.one(lone, codec)
+                if command.reqId is not c.ABSENT:
+                    body = replies.with_req_id(codec, body, command.reqId)
+                link.reply(body)
+                return
+        self._give(link, queue, command, codec, None, False)
 
     def _pull(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
         limits = self.engine.limits
@@ -429,7 +443,8 @@ class ShardDispatcher:
             return
         result = command.result
         if result is c.ABSENT:
-            acks.ack(self.engine, job_id, command.lease, None, codec)
+            if not ack_lone(self.engine, job_id, command.lease):
+                acks.ack(self.engine, job_id, command.lease, None, codec)
         else:
             if codec == 0:
                 check_text(frame)

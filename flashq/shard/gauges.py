@@ -52,16 +52,15 @@ class Gauges:
         )  # fmt: skip
         if engine.touched:
             for queue in engine.touched:
-                self._queue(queue)
+                queue.touched = False
+                gauge = self._queues.get(queue.name) or self._gauge(queue)
+                rate, concurrency = queue.rate, queue.concurrency
+                gauge.write(
+                    queue.waiting, queue.active, queue.delayed, queue.dead_count, queue.completed, queue.paused,
+                    NO_LIMIT if rate is None else rate.limit, NO_LIMIT if concurrency is None else concurrency,
+                )  # fmt: skip
             engine.touched.clear()
 
-    def _queue(self, queue: Queue) -> None:
-        queue.touched = False
-        gauge = self._queues.get(queue.name)
-        if gauge is None:
-            gauge = self._queues[queue.name] = self._writer.gauge(queue.name)
-        gauge.write(
-            queue.waiting, queue.active, queue.delayed, queue.dead_count, queue.completed, int(queue.paused),
-            NO_LIMIT if queue.rate is None else queue.rate.limit,
-            NO_LIMIT if queue.concurrency is None else queue.concurrency,
-        )  # fmt: skip
+    def _gauge(self, queue: Queue) -> QueueGauge:
+        gauge = self._queues[queue.name] = self._writer.gauge(queue.name)
+        return gauge

@@ -52,10 +52,6 @@ class ShardLoop:
         self._stopped = False
         dispatcher.publish = self._publish
 
-    def begin(self, now_ms: int, mono_ms: int) -> None:
-        """A tick starts."""
-        self.engine.begin(now_ms, mono_ms)
-
     def end(self) -> None:
         """Commit the tick. Raises nothing: a fault of the journal ends the process."""
         if self._stopped:
@@ -81,7 +77,12 @@ class ShardLoop:
         if engine.outbox.fresh:
             self.postman.send()
         self._gauges.write(engine, engine.mono_ms)
-        self._arm()
+        armed = self._mono_armed
+        if (
+            engine.lease_lines.soonest < armed or engine.wait_lines.soonest < armed
+            or engine.mono_timers.soonest < armed or engine.timers.soonest < self._wall_armed
+        ):  # fmt: skip
+            self._arm()
 
     def _publish(self) -> None:
         self._gauges.write(self.engine, self.engine.mono_ms)
@@ -89,7 +90,7 @@ class ShardLoop:
     # -- time
 
     def _arm(self) -> None:
-        """Wake up in time for what is due next. Costs a few comparisons where nothing sooner was added."""
+        """Something is due sooner than was known: wake up in time for it."""
         engine = self.engine
         soonest = min(engine.lease_lines.soonest, engine.wait_lines.soonest, engine.mono_timers.soonest)
         if soonest < self._mono_armed:

@@ -164,7 +164,7 @@ class Shard:
             self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault
         )
         self._gateway: Gateway = make_gateway(
-            self._loop, self._clock, settings, self.dispatcher, self._access, on_begin=self.loop.begin,
+            self._loop, self._clock, settings, self.dispatcher, self._access, on_begin=self.engine.begin,
             on_end=self.loop.end, inline=settings.durability != "fsync",
         )  # fmt: skip
         self._ticks = self._gateway.ticks

@@ -208,7 +208,7 @@ class SegmentJournal:
 
     def append(self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False) -> int:
         """Write one record, and sync it if it has to be; its sequence number."""
-        body = b"".join(events)
+        body = events[0] if len(events) == 1 else b"".join(events)
         size = len(body)
         if self._at + RECORD_HEAD + size > self._mark:
             self._make_way(size)

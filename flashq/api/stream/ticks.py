@@ -25,7 +25,7 @@ class Ticks:
     """The rhythm of one process's stream gateway."""
 
     __slots__ = ("_inline_left", "_inputs", "_loop", "_quiet", "_scheduled", "bytes", "bytes_max", "clock", "dirty",
-                 "inline", "is_open", "mono_ms", "now_ms", "on_begin", "on_end")  # fmt: skip
+                 "inline", "is_open", "on_begin", "on_end")  # fmt: skip
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, *, bytes_max: int, inline: bool,
@@ -41,7 +41,6 @@ class Ticks:
         self.dirty: list[Flushed] = []
         self.is_open = False
         self.bytes = 0
-        self.now_ms = self.mono_ms = 0
         self._scheduled = False
         self._inputs = 0
         self._quiet = 0
@@ -50,9 +49,8 @@ class Ticks:
     def begin(self) -> None:
         """The first of a tick."""
         self.is_open = True
-        self.now_ms = now = self.clock.wall_ms()
-        self.mono_ms = mono = self.clock.mono_ms()
-        self.on_begin(now, mono)
+        now_ms, mono_ms = self.clock.both_ms()
+        self.on_begin(now_ms, mono_ms)
 
     def wake(self) -> None:
         """Something was done that is no input: the tick ends in this turn of the loop."""
