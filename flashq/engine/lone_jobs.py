@@ -43,7 +43,8 @@ def give_lone(engine: Engine, queue: Queue, soft_ms: int, gid: int) -> Lone | No
     slot = queue.slot
     page = slot.pages[seq >> PAGE_BITS]
     i = seq & _IN_PAGE
-    payload = page.jobs[i]
+    jobs = page.jobs
+    payload = jobs[i] if type(jobs) is list else jobs.open()[i]  # the page's other jobs will be asked for next
     if type(payload) is not bytes:
         return None
     now, job_id = engine.now_ms, seq << 10 | slot.no

@@ -199,3 +199,19 @@ def test_much_taken_one_by_one_leaves_no_line_behind() -> None:
         most = max(most, len(kit.engine.queue("q").lane.fifo))
     assert most < 140_000
     assert kit.engine.queue("q").lane.head < 70_000
+
+
+def test_a_pull_opens_a_packed_page() -> None:
+    """As a pull of many does: the next thousand pulls find a list."""
+    kit = EngineKit()
+    kit.push("q", {"data": 0})
+    for _ in range(6):
+        kit.push("q", *({"data": k} for k in range(1000)))
+    engine = kit.engine
+    packed = [page for page in engine.queue("q").pages.values() if type(page.jobs) is not list]
+    assert packed
+    for _ in range(6 * 1000):
+        lone = kit.do(lambda engine: give_lone(engine, engine.queue("q"), 60_000, 0))
+        assert lone is not None
+        assert type(engine.slots[lone.id & 1023].pages[lone.id >> 20].jobs) is list
+    assert all(type(page.jobs) is list for page in packed)
