@@ -24,6 +24,9 @@ def say_status(status: "ClusterStatus") -> None:
     say_table(_PROCESS, [_process(process, now_ms) for process in status.processes], texts=3)
     say("")
     say_table(_SHARD, [_shard(shard) for shard in status.shards])
+    for shard in status.shards:
+        if shard.refusing:
+            say(f"{shard.name} refuses pushes: {shard.refusing}")
     if status.queues:
         say("")
         _say_queues(status.queues)

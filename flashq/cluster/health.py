@@ -13,6 +13,7 @@ from flashq.clock import SystemClock
 from flashq.cluster.folders import ClusterRecord, owner_of, read_record
 from flashq.cluster.linux import start_ticks
 from flashq.errors import ConfigError, DeadlineExceeded, Unavailable
+from flashq.transport.shard_region import REFUSING
 from flashq.transport.shared_memory import SharedState
 
 State = Literal["starting", "serving", "draining", "down", "refused"]
@@ -44,6 +45,8 @@ class ShardStatus(msgspec.Struct, frozen=True):
     """None until it has given any."""
     epoch: int
     counters: dict[str, int]
+    refusing: str
+    """Why it refuses pushes for now; empty: it does not."""
 
 
 class QueueStatus(msgspec.Struct, frozen=True):
@@ -139,8 +142,9 @@ def _shards(state: SharedState, slots: Counter[int], queues: Counter[int]) -> li
         age_ms = None if view is None else now_ms - view.heartbeat_ms
         counters = {} if view is None else view.counters._asdict()
         epoch = 0 if view is None else view.epoch
+        refusing = "" if view is None else REFUSING[view.counters.refusing]
         found.append(
-            ShardStatus(index, f"shard-{index:02}", slots[index], queues[index], age_ms, epoch, counters),
+            ShardStatus(index, f"shard-{index:02}", slots[index], queues[index], age_ms, epoch, counters, refusing),
         )
     return found
 

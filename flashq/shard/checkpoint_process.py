@@ -73,21 +73,30 @@ class Folding:
                 while self._closed and not self._stopping:
                     shard = next(iter(self._closed))
                     segments = self._closed.pop(shard)
-                    position = await self._loop.run_in_executor(thread, self._fold, shard, segments)
-                    if position:
-                        self._exchange.notify(f"shard-{shard:02}", FOLDED, position.to_bytes(8, "little"))
+                    await self._fold_all(thread, shard, segments)
             for checkpointer in self._checkpointers.values():
                 await self._loop.run_in_executor(thread, checkpointer.close)
         await self._exchange.stop()
 
-    def _fold(self, shard: int, segments: list[Segment]) -> int:
+    async def _fold_all(self, thread: ThreadPoolExecutor, shard: int, segments: list[Segment]) -> None:
+        """Segment by segment, so that each gives its space back before the next takes some in the tables."""
+        for segment in segments:
+            if self._stopping:
+                return
+            position = await self._loop.run_in_executor(thread, self._fold, shard, segment)
+            if position:
+                self._exchange.notify(f"shard-{shard:02}", FOLDED, position.to_bytes(8, "little"))
+            if position < segment[1]:
+                return  # it failed: what is behind it has to wait for it
+
+    def _fold(self, shard: int, segment: Segment) -> int:
         """In the thread. How far the shard's tables are now; 0 if it is not known."""
         checkpointer = self._checkpointers.get(shard)
         if checkpointer is None:
             folder = self._settings.data / f"shard-{shard:02}"
             checkpointer = self._checkpointers[shard] = Checkpointer(folder, shard, self._limits)
         try:
-            checkpointer.fold(segments, stopped=lambda: self._stopping)
+            checkpointer.fold([segment], stopped=lambda: self._stopping)
         except StorageError as fault:
             if self._faults.get(shard) != str(fault):
                 self._faults[shard] = str(fault)

@@ -34,7 +34,10 @@ class Recycling:
         self, journal: Journal, notify: Callable[[str, int, bytes], None], *, bytes_min: int,
         size_of: Callable[[str], int] = os.path.getsize,
     ) -> None:  # fmt: skip
-        """`bytes_min`: less than that is not worth a fold, as much of it may be over by the next."""
+        """`bytes_min`: less than that is not worth a fold, as much of it may be over by the next.
+
+        While the disk is nearly full every closed segment is: what is worked off gives its space back.
+        """
         self._journal = journal
         self._notify = notify
         self._bytes_min = bytes_min
@@ -57,7 +60,9 @@ class Recycling:
         if not self._present:
             return
         closed = self._journal.sealed()
-        if not closed or sum(self._size_of(path) for _, _, path in closed) < self._bytes_min:
+        if not closed:
+            return
+        if self._journal.room and sum(self._size_of(path) for _, _, path in closed) < self._bytes_min:
             return
         segments = closed[:SEGMENTS_MAX]
         self._looks += 1

@@ -24,6 +24,8 @@ class Gauges:
         self.forwarded_in = 0
         self.forwarded_out = 0
         self.memory_bytes = 0
+        self.refusing = 0
+        """A place in `REFUSING`."""
         self._rate = 0
         self._samples: deque[tuple[int, int]] = deque(maxlen=RATE_BEATS + 1)
         """(monotonic, jobs completed until then), once a heartbeat."""
@@ -49,6 +51,7 @@ class Gauges:
             mono_ms, t.pushed, t.completed, t.failed, t.retried, t.waiting, t.delayed, t.active, t.dead,
             t.completed_now, self.connections, self.journal_bytes, self.ticks, self.forwarded_in, self.forwarded_out,
             self.memory_bytes, t.latency_ms, t.latency_count, self._rate,
+            self.refusing,
         )  # fmt: skip
         if engine.touched:
             for queue in engine.touched:

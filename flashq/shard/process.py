@@ -246,17 +246,19 @@ class Shard:
 
     def _look_for_room(self) -> None:
         """Refuse pushes while disk or memory is short; acks go on."""
-        refusal = ""
+        refusal, why = "", 0
         if not self._journal.check_room():
-            refusal = "Disk is nearly full: pushes are refused until there is room"
+            refusal, why = "Disk is nearly full: pushes are refused until there is room", 1
         else:
             limit = self.engine.limits.memory_bytes_max
             used = self._gauges.memory_bytes = memory_used()
             if limit and used > limit * 9 // 10:
                 refusal = f"Memory is nearly used up ({used} of {limit} bytes): pushes are refused until jobs are done"
+                why = 2
         if refusal != self.dispatcher.refusal:
             log.warning(refusal or "pushes are accepted again", shard=self._ctx.index)
         self.dispatcher.refusal = refusal
+        self._gauges.refusing = why
         self._recycling.look()
         self._gauges.connections = len(self._gateway)
         self._gauges.forwarded_out = self._forwarder.forwarded

@@ -70,6 +70,7 @@ class Checkpointer:
         try:
             state = self._state or self._open()
             self._fold(state, records, stopped)
+            self._give_back(stopped)
         except BaseException as fault:
             if not isinstance(fault, NoFold):
                 self.close()
@@ -153,6 +154,13 @@ class Checkpointer:
             self._flush(state)
         if fault is not None:
             raise fault
+
+    def _give_back(self, stopped: Callable[[], bool]) -> None:
+        """Let the file shrink where most of it is free, a piece at a time so that an order to stop is heard."""
+        assert self._connection is not None
+        more = True
+        while more and not stopped():
+            more = s.give_back(self._connection)
 
     def _flush(self, state: "_State") -> None:
         """One transaction: what changed, and the position."""

@@ -36,6 +36,8 @@ SEGMENT_BYTES: Final = 16 << 20
 RESERVE_BYTES: Final = 64 << 20
 FOLLOW_BYTES: Final = 1 << 20
 """What is mapped of a segment moves on in such steps."""
+ROLL_LOOKS: Final = 5
+"""While there is no room, every so many looks a segment that was begun is closed."""
 
 _pack_prefix: Final = PREFIX.pack
 _pack_body: Final = BODY.pack
@@ -77,6 +79,8 @@ class SegmentJournal:
         self._ended = False
         self._loose = False
         """Some records are written, but not yet synced."""
+        self._short_looks = 0
+        """How often in a row there was no room."""
         self._crc = self._at = 0
         self._salt = b""
         self._mark = -1
@@ -310,9 +314,23 @@ class SegmentJournal:
             return False
         try:
             self._collect()
-            return self._supply.check_room()
+            if self._supply.check_room():
+                self._short_looks = 0
+                return True
+            self._short_looks += 1
+            if self._short_looks % ROLL_LOOKS == 1:
+                self._roll()
+            return False
         except OSError as fault:
             self._die(fault)
+
+    def _roll(self) -> None:
+        """Close the current segment before it is full, so that what has ended in it is folded and gives space back.
+
+        Not before those closed are folded: one segment more than usual is all that this takes.
+        """
+        if not self._closed and self.durable_seq >= self._segment.first_seq and self._supply.ready():
+            self._go_on(0)
 
     def sealed(self) -> Sequence[tuple[int, int, str]]:
         """Segments that are closed and on disk, oldest first: (first seq, last seq, path)."""

@@ -198,10 +198,13 @@ class SegmentFolder:
         self._extend(segment.file, size)
         segment.size = size
 
-    def retire(self, segment: Segment) -> None:
-        """Close a segment that nobody needs and keep its file for reuse, or remove it where it is one too many."""
+    def retire(self, segment: Segment, *, keep: bool = True) -> None:
+        """Close a segment that nobody needs and keep its file for reuse, or remove it where it is one too many.
+
+        `keep`: False where others need its space more.
+        """
         segment.file.close()
-        if segment.size > self._segment_bytes:  # grew for one large record
+        if not keep or segment.size > self._segment_bytes:  # the latter grew for one large record
             self._files.remove(segment.path)
             self._files.sync_folder(self.path)
             return

@@ -6,7 +6,7 @@ only where it has filled a segment before the next one was ready.
 
 from concurrent.futures import Executor, Future
 
-from flashq.storage.journal_segments import FULL, Segment, SegmentFolder
+from flashq.storage.journal_segments import FIRST_BYTES, FULL, Segment, SegmentFolder
 
 
 class SegmentSupply:
@@ -65,6 +65,8 @@ class SegmentSupply:
 
     def _make(self, number: int, size: int) -> Segment:
         try:
+            if self._folder.free_bytes() < self._reserve_bytes:
+                size = FIRST_BYTES  # what is left is for many acks
             segment = self._map(self._folder.make(number, size, epoch=self._epoch, boot=self._boot))
         except OSError:
             self.room = False
@@ -72,6 +74,10 @@ class SegmentSupply:
         if self._folder.free_bytes() < self._reserve_bytes:
             self.room = False
         return segment
+
+    def ready(self) -> bool:
+        """Whether `take_next` has a segment at once."""
+        return self._next is not None and self._next.done() and self._next.exception() is None
 
     def take_next(self, events_bytes: int) -> Segment:
         """The segment that was prepared, large enough for a record of `events_bytes`.
@@ -98,8 +104,11 @@ class SegmentSupply:
         self._syncing.append((segment, self._background.submit(_sync_and_close, segment)))
 
     def retire_soon(self, segment: Segment) -> None:
-        """Nobody needs the segment: its file is for reuse."""
-        self._chores.append(self._background.submit(self._folder.retire, segment))
+        """Nobody needs the segment: its file is for reuse, or gives its space back while that is short."""
+        self._chores.append(self._background.submit(self._retire, segment))
+
+    def _retire(self, segment: Segment) -> None:
+        self._folder.retire(segment, keep=self._folder.free_bytes() >= self._reserve_bytes)
 
     def follow(self, segment: Segment, at: int) -> None:
         """Records go on behind `at`, in a segment that `take_next` gave. Returns at once."""

@@ -20,8 +20,13 @@ class ThinRestoring(Restoring):
 
     def payloads(self) -> Iterator[tuple[int, list[Any]]]:
         """See Restoring. A payload has at least one byte, so size 0 stands for none."""
+        slots = self.engine.slots
         for row in self.rows(select(s.CHUNKS.c.id, s.CHUNKS.c.sizes)):
-            yield row.id, [stored(size) if size else None for size in array("I", row.sizes)]
+            sizes = array("I", row.sizes)
+            page = slots[row.id >> 10 & 1023].pages[row.id >> 20]
+            assert isinstance(page, ThinPage)
+            page.chunks.append((row.id & 1023, len(sizes)))
+            yield row.id, [stored(size) if size else None for size in sizes]
 
     def took_record(self, page: Page, i: int, job: Job) -> None:
         """Its payload is in the tables, as the others are."""

@@ -1,7 +1,8 @@
 """Writing what changed: a thin engine's changes as rows, within a transaction of the caller.
 
 Payloads of plain jobs are written once, when they are first folded, and only if they are still there; what becomes of
-them changes the small row of their page. A page that nothing is left of takes its chunks along.
+them changes the small row of their page. A page that nothing is left of takes its chunks along; of a page with many,
+each goes as soon as none of its payloads is needed.
 """
 
 from array import array
@@ -26,6 +27,9 @@ _UPDATE_JOB: Final = update(s.JOBS).where(s.JOBS.c.id == bindparam("b_id"))
 TOTALS: Final = (
     "pushed", "completed", "failed", "retried", "latency_ms", "latency_count",
 )  # fmt: skip
+
+CHUNKS_WHOLE: Final = 4
+"""A page with no more chunks than this (2 MiB of payloads) keeps them until it goes itself: looking costs more."""
 
 
 class Saver:
@@ -215,6 +219,7 @@ class _PageRows:
         self._jobs: list[Row] = []
         self._gone_jobs: list[int] = []
         self._gone_pages: list[int] = []
+        self._gone_chunks: list[int] = []
         self.not_dead: set[int] = set()
         """Touched ids that are no dead letters."""
         self.touched_dead: dict[int, Job] = {}
@@ -234,9 +239,20 @@ class _PageRows:
             return
         for i in places.touched_places():
             self._place(page, i, list.__getitem__(places, i) if i < len(places) else None)
+        if len(page.chunks) > CHUNKS_WHOLE:
+            self._thin(page, places)
         if len(places) > page.saved:
-            self._chunks += chunks(page.id, page.saved, list.__getitem__(places, slice(page.saved, None)))
+            new = list(chunks(page.id, page.saved, list.__getitem__(places, slice(page.saved, None))))
+            page.chunks += [(row["id"] & 1023, row["places"]) for row in new]
+            self._chunks += new
         self._pages.append(page_row(page, page.id))
+
+    def _thin(self, page: ThinPage, places: Places) -> None:
+        """Chunks of which no payload is needed any more go before their page does."""
+        needed = [type(place) is not Job and place is not None for place in list.__iter__(places)]
+        gone = [chunk for chunk in page.chunks if not any(needed[chunk[0] : sum(chunk)])]
+        self._gone_chunks += [page.id << 10 | start for start, _ in gone]
+        page.chunks = [chunk for chunk in page.chunks if chunk not in gone]
 
     def _place(self, page: ThinPage, i: int, job: Any) -> None:
         job_id = (page.base + i) << 10 | page.slot.no
@@ -276,6 +292,7 @@ class _PageRows:
             where = (s.CHUNKS.c.id >= bindparam("first"), s.CHUNKS.c.id < bindparam("end"))
             ranges = [{"first": page << 10, "end": (page + 1) << 10} for page in self._gone_pages]
             connection.execute(delete(s.CHUNKS).where(*where), ranges)
+        _delete(connection, s.CHUNKS, "id", self._gone_chunks)
         _delete(connection, s.PAGES, "id", self._gone_pages)
         _delete(connection, s.JOBS, "id", self._gone_jobs)
         _insert(connection, s.CHUNKS, self._chunks)

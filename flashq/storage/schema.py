@@ -29,6 +29,10 @@ SCHEMA: Final = 1
 FILE: Final = "tables.db"
 PAGE_BYTES: Final = 8192
 WAL_PAGES: Final = 256
+FREE_BYTES_KEPT: Final = 16 << 20
+"""Free space in the file that is kept for what comes next."""
+GIVEN_PAGES: Final = 512
+"""Given back to the file system at a time."""
 """SQLite carries its log over into the file past this (2 MiB): in small pieces, as large ones hold up the journal."""
 BUSY_MS: Final = 10_000
 
@@ -109,13 +113,27 @@ def connect(path: Path) -> Engine:
 
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _: Any) -> None:
+        # Without secure_delete=OFF, which Debian turns on, what is deleted is written once more, as zeros.
         for pragma in (
-            f"page_size={PAGE_BYTES}", "journal_mode=WAL", "synchronous=FULL", f"wal_autocheckpoint={WAL_PAGES}",
+            f"page_size={PAGE_BYTES}", "auto_vacuum=INCREMENTAL", "journal_mode=WAL", "synchronous=FULL",
+            "secure_delete=OFF", f"wal_autocheckpoint={WAL_PAGES}", f"journal_size_limit={WAL_PAGES * PAGE_BYTES}",
             "cache_size=-4096",
         ):  # fmt: skip
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def give_back(connection: Connection) -> bool:
+    """Let the file shrink by a piece if more than half of it, and more than a little, is free; whether it did."""
+    free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
+    if free * PAGE_BYTES < FREE_BYTES_KEPT or free * 2 < connection.exec_driver_sql("PRAGMA page_count").scalar_one():
+        return False
+    cursor = connection.connection.cursor()
+    cursor.execute(f"PRAGMA incremental_vacuum({GIVEN_PAGES})")
+    cursor.fetchall()  # a page goes with each row, of no columns, that is fetched
+    cursor.close()
+    return bool(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() < free)
 
 
 @contextmanager

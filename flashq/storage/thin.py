@@ -117,7 +117,7 @@ class Places(list[Any]):
 class ThinPage(Page):
     """A page that notes its changes."""
 
-    __slots__ = ("changed", "in_tables", "rows", "saved")
+    __slots__ = ("changed", "chunks", "in_tables", "rows", "saved")
 
     def __init__(
         self, changed: set["ThinPage"], slot: Slot, no: int, queue: Queue, codec: int, defaults: Defaults
@@ -130,6 +130,8 @@ class ThinPage(Page):
         """The payloads of places before this one are in the tables."""
         self.rows: set[int] = set()
         """Places that have a row in `jobs`."""
+        self.chunks: list[tuple[int, int]] = []
+        """Its rows in `chunks`: (first place, places), in the order in which they were written."""
         self.jobs = Places(self.jobs, self.note)
 
     def note(self) -> None:

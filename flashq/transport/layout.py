@@ -17,7 +17,7 @@ from zlib import crc32
 from flashq.errors import ConfigError
 from flashq.protocol.slots import SLOTS
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Changes with anything in this module: processes of two layouts must not read each other."""
 MAGIC: Final = b"flashqST"
 PAGE: Final = 4096
@@ -34,7 +34,7 @@ SLOT_TABLE: Final = Struct(f"<QQ{SLOTS}HQ")
 """sequence, version of the map, owners, sequence."""
 ROW: Final = Struct(f"<QIBxxxIIQ{ROW_NAME_BYTES_MAX}s{REASON_BYTES_MAX}sQ")
 """sequence, pid, state, restarts, reason's length, since (wall ms), name, reason, sequence."""
-COUNTERS_NUM: Final = 18
+COUNTERS_NUM: Final = 19
 SHARD: Final = Struct(f"<QQQ{COUNTERS_NUM}QQ")
 """sequence, heartbeat (mono ms), epoch, counters, sequence."""
 NAME: Final = Struct(f"<QQ{NAME_BYTES_MAX}sQ")

@@ -28,6 +28,8 @@ from flashq.transport.records import last_sequence
 
 OTHER: Final = "__other__"
 NO_LIMIT: Final = -1
+REFUSING: Final = ("", "disk is nearly full", "memory budget is nearly used up")
+"""Why a shard refuses pushes."""
 
 _pack_shard = SHARD.pack_into
 _pack_gauge = GAUGE.pack_into
@@ -58,6 +60,8 @@ class ShardCounters(NamedTuple):
     latency_count: int
     completed_per_1000_s: int
     """How fast jobs are completed: over the last seconds, as many a thousand seconds."""
+    refusing: int
+    """Why pushes are refused for now, one of `REFUSING`'s places; 0: they are not."""
 
 
 COUNTERS: Final = ShardCounters._fields

@@ -46,7 +46,7 @@ def status(**changed: object) -> ClusterStatus:
         "started_ms": 0,
         "slots_version": 1,
         "processes": [ProcessStatus("shard-00", 11, "serving", 2, 0, "")],
-        "shards": [ShardStatus(0, "shard-00", 1024, 1, 5, 3, {"queued": 7, "pushed": 9})],
+        "shards": [ShardStatus(0, "shard-00", 1024, 1, 5, 3, {"queued": 7, "pushed": 9}, "disk is nearly full")],
         "queues": [QueueStatus(f"q{n:02}", 0, n, 0, 0, 0, 0, n == 24, -1, -1) for n in range(25)],
     }
     return ClusterStatus(**(fields | changed))  # type: ignore[arg-type]
@@ -117,6 +117,7 @@ class TestStatus:
             "q24",
             "q23",
         ]
+        assert "shard-00 refuses pushes: disk is nearly full" in lines
         assert lines[-1] == "and 5 queues more (--json shows all)"
 
     def test_process_that_is_down_is_told_with_its_reason(

@@ -53,6 +53,19 @@ def test_little_is_not_worth_a_fold() -> None:
     assert peer.heard == [journal.closed]
 
 
+def test_while_the_disk_is_nearly_full_everything_closed_is_worth_a_fold() -> None:
+    """What workers have worked off must give its space back, or pushes are refused for ever."""
+    journal, peer = Journal(), Peer()
+    recycling = Recycling(journal, peer.notify, bytes_min=50, size_of=lambda path: 20)
+    recycling.came()
+    journal.closed = [(1, 9, "a")]
+    recycling.look()
+    assert peer.heard == []
+    journal.room = False
+    recycling.look()
+    assert peer.heard == [[(1, 9, "a")]]
+
+
 def test_closed_segments_are_told_once_and_again_when_no_answer_comes() -> None:
     journal, peer = Journal(), Peer()
     recycling = Recycling(journal, peer.notify, bytes_min=20, size_of=lambda path: 20)

@@ -211,3 +211,22 @@ def test_file_that_is_no_database_is_refused(checkpointer: Checkpointer, kit: En
         restored(tmp_path)
     with pytest.raises(JournalCorrupt, match=r"shard 0: .*/tables\.db is damaged"):
         checkpointer.fold_records(kit.memory.kept)
+
+
+def test_payloads_that_nobody_needs_give_their_space_back_before_their_page_goes(
+    kit: EngineKit, checkpointer: Checkpointer, tmp_path: Path
+) -> None:
+    """A page is a thousand jobs: as many large payloads would fill a disk long after their jobs are done."""
+    kit.push("mail", *[{"data": "x" * 500_000} for _ in range(80)])
+    checkpointer.fold_records(kit.memory.kept)
+    before = (tmp_path / "tables.db").stat().st_size
+    while kit.engine.queues["mail"].waiting > 10:
+        got = kit.pull("mail", 5)
+        assert got is not None
+        kit.ack_batch(got.ids)
+    checkpointer.close()
+    checkpointer.fold_records(kit.memory.kept)
+    checkpointer.close()
+    assert 10 <= rows(tmp_path, "SELECT sum(places) FROM chunks")[0][0] <= 16
+    assert (tmp_path / "tables.db").stat().st_size < before * 2 // 3
+    assert engine_facts(restored(tmp_path)) == engine_facts(kit.engine)
