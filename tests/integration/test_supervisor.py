@@ -297,6 +297,7 @@ def test_children_die_with_their_supervisor(play: Callable[..., Play]) -> None:
     one = started(play(2))
     pids = [process.pid for process in one.status().processes]
     one.process.kill()
+    one.process.wait()  # its children may be dead before it is
     wait_gone(pids)
     with pytest.raises(Unavailable, match="is dead"):
         one.status()
