@@ -129,9 +129,9 @@ def _fold(settings: Settings, shard: int, at: Point) -> bool:
 
 
 def _check_whole(folder: Path, shard: int) -> None:
-    """Refuse to move what is damaged: it would be lost what it was."""
+    """Refuse to move what is damaged: nobody could say any more what it was."""
     for finding in inspect_tables(folder, shard):
-        raise JournalCorrupt(f"shard {shard}: {finding}; slots are not moved, `flashq doctor` says all")
+        raise JournalCorrupt(f"shard {shard}: {finding}; slots are not moved")
 
 
 def _check_room(data: Path, old: SlotMap) -> None:
