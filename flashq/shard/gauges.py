@@ -50,8 +50,7 @@ class Gauges:
         self._writer.write(
             mono_ms, t.pushed, t.completed, t.failed, t.retried, t.waiting, t.delayed, t.active, t.dead,
             t.completed_now, self.connections, self.journal_bytes, self.ticks, self.forwarded_in, self.forwarded_out,
-            self.memory_bytes, t.latency_ms, t.latency_count, self._rate,
-            self.refusing,
+            self.memory_bytes, t.latency_ms, t.latency_count, self._rate, self.refusing,
         )  # fmt: skip
         if engine.touched:
             for queue in engine.touched:

@@ -93,7 +93,7 @@ class ShardWriter:
         self, heartbeat_ms: int, pushed: int, completed: int, failed: int, retried: int, queued: int, delayed: int,
         active: int, dead: int, completed_now: int, connections: int, journal_bytes: int, ticks: int,
         forwarded_in: int, forwarded_out: int, memory_bytes: int, latency_sum_ms: int, latency_count: int,
-        completed_per_1000_s: int,
+        completed_per_1000_s: int, refusing: int,
     ) -> None:  # fmt: skip
         """The heartbeat (monotonic) and all of `COUNTERS`. Once a tick: spelled out, as a tuple takes longer."""
         self._sequence = sequence = self._sequence + 1
@@ -101,7 +101,7 @@ class ShardWriter:
         _pack_shard(self._memory, self._at[sequence & 1], sequence, heartbeat_ms, self._epoch, pushed, completed,
                     failed, retried, queued, delayed, active, dead, completed_now, connections, journal_bytes, ticks,
                     forwarded_in, forwarded_out, memory_bytes, latency_sum_ms, latency_count, completed_per_1000_s,
-                    sequence)
+                    refusing, sequence)
         # fmt: on
 
     def gauge(self, queue: str) -> "QueueGauge":
