@@ -198,6 +198,35 @@ class Settings:
     queue_forget_ms: int = 3_600_000
     """An unused queue without jobs and settings is forgotten after so long."""
 
+    # Webhooks
+    webhook_allow: tuple[str, ...] = ()
+    """Networks, addresses and host names that webhooks may go to although they are not public, comma separated."""
+    webhook_timeout_ms: int = 10_000
+    """How long one attempt may take, name look-up and answer included. Longer: dead receivers hold more back."""
+    webhook_retry_ms: int = 1_000
+    """Delay after a first failed attempt; it doubles with each one more."""
+    webhook_retry_max_ms: int = 3_600_000
+    """Longest delay between attempts."""
+    webhook_give_up_ms: int = DAY_MS
+    """Attempts end so long after the event; the delivery is then listed as failed, and can be sent again."""
+    webhook_breaker_ms: int = 30_000
+    """How long a URL that failed five times in a row is left alone."""
+    webhook_concurrency: int = 64
+    """Attempts under way at a time. More: more sockets, and more deliveries that are slow at once."""
+    webhooks_max: int = 1_000
+    """Webhooks that may exist."""
+    webhook_waiting_max: int = 10_000
+    """Deliveries that may wait, a webhook and shard; what comes then is dropped and counted."""
+    webhook_waiting_bytes_max: int = 16 * MIB
+    """Bytes of them, and of failed ones that are kept."""
+    webhook_failed_max: int = 1_000
+    """Failed deliveries that are kept, a webhook and shard; the oldest goes first."""
+
+    incoming_bytes_max: int = MIB
+    """Largest request that pushes a job as a webhook of another service."""
+    incoming_tolerance_ms: int = 300_000
+    """How far the moment that such a request is signed with may be from now."""
+
     # Figures
     queues_shown_max: int = 16_384
     """Queues, a shard, that LISTQUEUES, STATS and METRICS show by name; the rest is summed as `__other__`."""
@@ -335,6 +364,17 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "dashboard_interval_ms": (100, DAY_MS),
     "api_workers": (1, 64),
     "metrics_queues_max": (0, _MANY),
+    "webhook_timeout_ms": (10, 10 * 60_000),
+    "webhook_retry_ms": (1, DAY_MS),
+    "webhook_retry_max_ms": (1, DAY_MS),
+    "incoming_bytes_max": (1, GIB),
+    "incoming_tolerance_ms": (1_000, DAY_MS),
+    "webhook_breaker_ms": (1, DAY_MS),
+    "webhook_concurrency": (1, 10_000),
+    "webhooks_max": (0, 100_000),
+    "webhook_waiting_max": (1, _MANY),
+    "webhook_waiting_bytes_max": (1 * KIB, 1024 * GIB),
+    "webhook_failed_max": (0, _MANY),
     "queues_shown_max": (2, 1_000_000),
     "shards": (1, SHARDS_MAX),
     "routers": (1, 64),
@@ -398,12 +438,14 @@ def allowed(name: str) -> str:
         return f"a {'whole number' if kind is int else 'number'} from {low} to {high}"
     if kind is bool:
         return "true or false"
-    return {"auth_tokens": "a list of texts, or one text with commas"}.get(
-        name, "a text" if name in _TEXTS else "a path"
-    )
+    return {
+        "auth_tokens": "a list of texts, or one text with commas",
+        "webhook_allow": "a list of networks, addresses and host names, or one text with commas",
+    }.get(name, "a text" if name in _TEXTS else "a path")
 
 
 _TEXTS: Final = frozenset({"host", "cors_allow_origin"})
+_LISTS: Final = frozenset({"auth_tokens", "webhook_allow"})
 
 
 def _bounds(name: str) -> tuple[float, float]:
@@ -426,7 +468,7 @@ def _convert(name: str, kind: Any, value: object) -> object:
         return _boolean(value)
     if kind in (int, float):
         return _number(name, kind, value)
-    if name == "auth_tokens":
+    if name in _LISTS:
         return _tokens(value)
     if not isinstance(value, (str, Path)):
         raise TypeError
@@ -499,7 +541,20 @@ def _fits(name: str, kind: Any, value: object) -> bool:
     if kind in (int, float):
         low, high = _bounds(name)
         return isinstance(value, (int, kind)) and not isinstance(value, bool) and low <= value <= high
+    if name == "webhook_allow":
+        return isinstance(value, tuple) and all(map(_is_target, value))
     return name != "host" or bool(value)
+
+
+_HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z_-])?[a-z0-9_.-]*\.?", re.IGNORECASE)
+
+
+def _is_target(text: str) -> bool:
+    """Whether it is a network, an address or a host's name."""
+    try:
+        return bool(ipaddress.ip_network(text))
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None and any(c.isalpha() for c in text)
 
 
 def _check_paths(settings: Settings) -> None:

@@ -88,6 +88,9 @@ COMMANDS: Final[Mapping[str, Need]] = {
     "KVMGET": Need(Verb.KV_READ, On.KEYS),
     "KVKEYS": Need(Verb.KV_READ, On.EVERY),
     **dict.fromkeys(("KVSET", "KVDEL", "KVEXPIRE", "KVINCR"), Need(Verb.KV_WRITE, On.KEY)),
+    **dict.fromkeys(("WEBHOOK", "INCOMING", "INCOMINGDELETE"), Need(_M, On.QUEUE)),
+    "INCOMINGLIST": READ_ALL,
+    **dict.fromkeys(("WEBHOOKDELETE", "WEBHOOKLIST", "WEBHOOKDELIVERIES", "WEBHOOKRESEND"), Need(_M, On.EVERY)),
     "KVMSET": Need(Verb.KV_WRITE, On.ENTRIES),
 }  # fmt: skip
 """Every command of the protocol."""

@@ -34,6 +34,7 @@ _ID_ALIASES: Final = frozenset(("HEARTBEAT", "LOG", "GETLOGS"))
 _WHERE: Final = {
     "by_queue": "the queue's shard", "by_id": "the job's shard", "by_name": "the name's shard",
     "by_key": "the key's shard", "by_parent": "the job's shard", "by_custom_id": "the name's shard",
+    "at_home": "the shard of slot 0",
 }  # fmt: skip
 _BOUNDS: Final = {(-(1 << 31), (1 << 31) - 1): "-2^31 to 2^31-1", (0, (1 << 32) - 1): "below 2^32",
                   (0, (1 << 63) - 1): "below 2^63", (-(1 << 63), (1 << 63) - 1): "64 bits"}  # fmt: skip

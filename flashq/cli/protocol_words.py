@@ -17,6 +17,8 @@ FAMILIES: Final = (
     ("Flows and crons", ("FLOW", "CRON", "CRONDELETE", "CRONLIST")),
     ("Key-value store", ("KVSET", "KVGET", "KVDEL", "KVEXISTS", "KVEXPIRE", "KVTTL", "KVINCR", "KVMGET", "KVMSET",
                          "KVKEYS")),
+    ("Webhooks", ("WEBHOOK", "WEBHOOKDELETE", "WEBHOOKLIST", "WEBHOOKDELIVERIES", "WEBHOOKRESEND", "INCOMING",
+                  "INCOMINGDELETE", "INCOMINGLIST")),
     ("The server", ("PING", "AUTH", "STATS", "METRICS")),
 )  # fmt: skip
 
@@ -98,6 +100,18 @@ COMMANDS: Final = {
                "`partial`: a shard did not answer, its values are null."), "values, truncated?, partial?"),
     "KVMSET": ("Store `entries` (`key`, `value`, `ttl`), all of them or, if one is refused, none.", "count, errors?"),
     "KVKEYS": ("The keys that fit: `*` any run, `?` one character.", "keys, partial?"),
+    "WEBHOOK": ("Have a URL told of events; see docs/webhooks.md. When it is answered, all shards that serve know.",
+                "id"),
+    "WEBHOOKDELETE": ("No more of its requests, nor of what waits for them.", ""),
+    "WEBHOOKLIST": (("All webhooks: `id`, `url`, `events`, `queue`, `secret` (masked), `created_at`, and how many "
+                     "deliveries are `waiting`, `failed`, `delivered`, `dropped`."), "webhooks, partial?"),
+    "WEBHOOKDELIVERIES": (("Deliveries that failed for good, or wait: `delivery_id`, `state`, `event`, `queue`, "
+                           "`job_id`, `timestamp`, `attempts`, `error`, `next_at`. `total` is before `limit`."),
+                          "deliveries, total, partial?"),
+    "WEBHOOKRESEND": ("Failed deliveries wait again, with all the time there was at first.", "count"),
+    "INCOMING": ("Take jobs for the queue from another service by `POST /webhooks/incoming/{queue}`.", ""),
+    "INCOMINGDELETE": ("Take no more of them.", ""),
+    "INCOMINGLIST": ("Queues that do: `queue`, `scheme`, `secret` (masked), `created_at`.", "incoming, partial?"),
     "PING": ("Allowed before AUTH.", "pong"),
     "AUTH": ("Show a token. Five wrong ones close the connection.", ""),
     "STATS": ("Jobs of the whole server by state, and by queue.",
@@ -129,6 +143,12 @@ FIELDS: Final = {
     "schedule": "see [Crons](#crons)", "repeat_every": "ms; wins over `schedule`", "CRON.limit": "so many runs",
     "timezone": "IANA name; absent UTC", "misfire": "`once` (if absent), `skip` or `all`",
     "options": "an object with the cron's options and its jobs'",
+    "url": "http or https, to a public address", "events": "names of [events](#events), or `*`",
+    "WEBHOOK.queue": "absent: all queues", "secret": "signs its requests", "webhook_id": "",
+    "INCOMING.secret": "16 to 512 bytes",
+    "scheme": "`flashq` (if absent), `github`, `stripe`, `body` or `token`: see docs/webhooks.md",
+    "delivery_id": "absent: all that failed", "WEBHOOKDELIVERIES.state": "`failed` (if absent) or `waiting`",
+    "WEBHOOKDELIVERIES.limit": "absent 100, at most 1000 are given",
     "ttl": "ms; absent: for good", "KVEXPIRE.ttl": "ms", "by": "", "pattern": "absent `*`",
 }  # fmt: skip
 """Field, or COMMAND.field where it means something else there."""

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from flashq.cluster import listeners
 from flashq.config import Settings
 from flashq.transport.child import ChildContext
+from flashq.transport.hook_feed import SENDER
 
 
 class Role(NamedTuple):
@@ -43,7 +44,8 @@ def components(settings: Settings) -> Sequence[Component]:
     routers = [Component(ROUTER, i, f"router-{i}") for i in range(settings.routers)]
     folded = settings.durability != "memory"
     doors = [Component(HTTP, i, f"http-{i}") for i in range(settings.api_workers)] if settings.http else []
-    return [*shards, *routers, *doors, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
+    sender = Component(WEBHOOKS, 0, SENDER)
+    return [*shards, *routers, *doors, sender, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
 
 
 def _life(module: str, function: str) -> Callable[[ChildContext], int]:
@@ -63,5 +65,6 @@ def _role(kind: str, module: str, function: str, stage: int, *, doors: str = "",
 ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, doors=listeners.STREAM)
 SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_heartbeat=True)
 CHECKPOINTER: Final = _role("checkpointer", "flashq.shard.checkpoint_process", "run", 2)
+WEBHOOKS: Final = _role("webhooks", "flashq.cluster.webhook_door", "run", 0)
 # Not imported before the fork: what HTTP stands on is large, and no other process needs it.
 HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from flashq.engine import events
 from flashq.engine.crons import Crons
+from flashq.engine.hook_lines import Hooks
 from flashq.engine.idempotency import Answers
 from flashq.engine.kv import Store
 from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
@@ -98,6 +99,9 @@ class Engine:
         self.names = Names()
         self.kv = Store()
         self.crons = Crons()
+        self.hooks = Hooks()
+        self.incoming: dict[str, events.IncomingSet] = {}
+        """Queues that take jobs from requests of others."""
         self.heard = False
         """Whether anybody listens to what happens: telling.py."""
         self.audience = Audience()

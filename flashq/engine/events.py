@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from flashq.engine.settings import Defaults
+from flashq.protocol.happenings import Happening
 
 PUSHED: Final = 1
 PUSHED_RUNS: Final = 2
@@ -376,6 +377,58 @@ class CronAimed(Event, tag=143, frozen=True, gc=False):
     made_at: int
 
 
+class HookSet(Event, tag=150, frozen=True):
+    """A webhook is known here. `id` is also the version of all webhooks that it makes."""
+
+    id: int
+    url: str
+    events: list[str]
+    queue: str | None
+    """None: all queues."""
+    secret: str
+    """Empty: deliveries are not signed."""
+    created_at: int
+
+
+class HookRemoved(Event, tag=151, frozen=True, gc=False):
+    """A webhook is no more, and nothing is delivered to it."""
+
+    id: int
+    version: int
+
+
+class HooksFired(Event, tag=152, frozen=True):
+    """What happened is to be delivered: (number, webhooks, what)."""
+
+    fired: list[tuple[int, list[int], Happening]]
+    dropped: list[tuple[int, int]] = []
+    """(webhook, how many there was no room for)"""
+
+
+class HooksTried(Event, tag=153, frozen=True):
+    """Attempts to deliver ended: (webhook, number, how, when it is tried again or 0, what was said)."""
+
+    tried: list[tuple[int, int, int, int, str]]
+    forgotten: list[tuple[int, int]] = []
+    """Failed ones that are no longer kept: (webhook, number)."""
+
+
+class HooksAgain(Event, tag=154, frozen=True):
+    """Deliveries of a webhook that had failed wait again."""
+
+    hook: int
+    numbers: list[int]
+
+
+class IncomingSet(Event, tag=155, frozen=True, gc=False):
+    """Requests of others may push jobs to this queue, signed by a scheme; an empty one: not any more."""
+
+    queue: str
+    scheme: str
+    secret: str
+    made_at: int
+
+
 class Watched(Event, tag=100, frozen=True):
     """Jobs of this slot are watched: (who watches, the jobs). A plain job becomes a record by that."""
 
@@ -442,6 +495,7 @@ type_of_event = (
     | Drained | Obliterated | DeadPurged | Removed | Revived | Outlived | QueueForgotten
     | NamesBound | NamesFreed | PageOpened | IdsUnused
     | KvStored | KvRemoved | KvExpirySet | CronSet | CronRan | CronRemoved | CronAimed
+    | HookSet | HookRemoved | HooksFired | HooksTried | HooksAgain | IncomingSet
     | Watched | Fates | Stored | DraftBegun | DraftEnded | Accepted | Discarded
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)

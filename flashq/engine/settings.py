@@ -42,3 +42,10 @@ class Limits(Struct, frozen=True):
     memory_bytes_max: int = 0
     """Pushes are refused past 90 % of this; 0: no bound."""
     backoff_jitter: float = 0.0
+    webhooks_max: int = 1_000
+    webhook_waiting_max: int = 10_000
+    webhook_waiting_bytes_max: int = 16 << 20
+    webhook_failed_max: int = 1_000
+    webhook_retry_ms: int = 1_000
+    webhook_retry_max_ms: int = 3_600_000
+    webhook_give_up_ms: int = 86_400_000

@@ -13,25 +13,45 @@ if TYPE_CHECKING:
 
 
 class Audience:
-    """Who is listened to: some queues, or all."""
+    """Who is listened to, some queues or all: by those who follow what happens, and by webhooks."""
 
-    __slots__ = ("everything", "queues")
+    __slots__ = ("everything", "followed", "followed_all", "hooked", "hooked_all", "queues")
 
     def __init__(self) -> None:
         self.everything = True
         self.queues: frozenset[str] = frozenset()
+        self.followed: frozenset[str] = frozenset()
+        self.followed_all = False
+        self.hooked: frozenset[str] = frozenset()
+        self.hooked_all = False
 
     def hears(self, queue: str) -> bool:
         return self.everything or queue in self.queues
 
+    def follows(self, queue: str) -> bool:
+        """Whether somebody else than a webhook listens."""
+        return self.followed_all or queue in self.followed
+
 
 def listen(engine: "Engine", queues: Iterable[str], *, everything: bool) -> None:
-    """From now on these are listened to, and no others."""
+    """From now on these are followed, and no others."""
+    engine.audience.followed, engine.audience.followed_all = frozenset(queues), everything
+    _hear(engine)
+
+
+def hook(engine: "Engine", queues: Iterable[str], *, everything: bool) -> None:
+    """From now on webhooks are about these, and no others."""
+    engine.audience.hooked, engine.audience.hooked_all = frozenset(queues), everything
+    _hear(engine)
+
+
+def _hear(engine: "Engine") -> None:
     audience = engine.audience
-    audience.queues, audience.everything = frozenset(queues), everything
-    engine.heard = everything or bool(audience.queues)
+    audience.queues = audience.followed | audience.hooked
+    audience.everything = audience.followed_all or audience.hooked_all
+    engine.heard = audience.everything or bool(audience.queues)
     for name, queue in engine.queues.items():
-        queue.heard = audience.hears(name)
+        queue.heard = engine.heard and audience.hears(name)
 
 
 def tell(

@@ -16,11 +16,13 @@ from msgspec import Raw, Struct, json, msgpack
 from flashq.protocol import commands_jobs as j
 from flashq.protocol import commands_queues as q
 from flashq.protocol import commands_store as s
+from flashq.protocol import commands_webhooks as w
 from flashq.protocol.command_base import *  # noqa: F403
 from flashq.protocol.command_base import ABSENT, NULL, U64, Command, JobEntry, JobOptions
 from flashq.protocol.commands_jobs import *  # noqa: F403
 from flashq.protocol.commands_queues import *  # noqa: F403
 from flashq.protocol.commands_store import *  # noqa: F403
+from flashq.protocol.commands_webhooks import *  # noqa: F403
 from flashq.protocol.dispatch import Codec
 
 
@@ -128,6 +130,8 @@ type_of_all = (
     | q.Unsubscribe
     | s.Cron | s.CronDelete | s.CronList | s.Flow | s.KvDel | s.KvExists | s.KvExpire | s.KvGet | s.KvIncr | s.KvKeys
     | s.KvMget | s.KvMset | s.KvSet | s.KvTtl
+    | w.Incoming | w.IncomingDelete | w.IncomingList
+    | w.Webhook | w.WebhookDelete | w.WebhookDeliveries | w.WebhookList | w.WebhookResend
 )  # fmt: skip
 ALL: Final[tuple[type[Any], ...]] = get_args(type_of_all)
 

@@ -86,7 +86,9 @@ _BY_ID: Final = frozenset((
 _BY_IDS: Final = frozenset(("ACKB", "GETJOBSBATCH"))
 _BY_NAME: Final = frozenset(("CRON", "CRONDELETE"))
 _BY_KEY: Final = frozenset(("KVSET", "KVGET", "KVDEL", "KVEXISTS", "KVEXPIRE", "KVTTL", "KVINCR"))
-_NOT_BY_QUEUE: Final = _BY_ID | _BY_IDS | _BY_NAME | _BY_KEY
+_OF_CLUSTER: Final = frozenset(("WEBHOOK", "WEBHOOKDELETE"))
+"""In slot 0, where what belongs to the cluster is decided."""
+_NOT_BY_QUEUE: Final = _OF_CLUSTER | _BY_ID | _BY_IDS | _BY_NAME | _BY_KEY
 """All else goes by `queue`: were that one of several that may count, it would depend on which came first."""
 
 
@@ -97,6 +99,8 @@ def slot_of(head: Head) -> int | None:
         return _slot_of_id(head.id if head.id is not None else head.job_id)
     if head.queue is not None and cmd not in _NOT_BY_QUEUE:
         return slot_of_queue(head.queue)
+    if cmd in _OF_CLUSTER:
+        return 0
     if cmd in _BY_IDS:
         return _common_slot(head.ids or [])
     if cmd == "GETCHILDREN":

@@ -33,11 +33,13 @@ from flashq.protocol.dispatch import Link, Ticket
 from flashq.protocol.given_back import leased_in
 from flashq.protocol.places import explained_in
 from flashq.protocol.slots import slot_of_queue
+from flashq.protocol.web_targets import NOTHING_ELSE, Allowed
 from flashq.shard.control_verbs import answer_wait
 from flashq.shard.families import VERBS
 from flashq.shard.feed import Feed
 from flashq.shard.gate import Gates
 from flashq.shard.guard import Guard
+from flashq.shard.hook_desk import HookDesk
 from flashq.shard.naming import Naming
 from flashq.shard.ports import Elsewhere, Totals
 from flashq.shard.pushing import push, push_common, pushed_many, pushed_one, within
@@ -77,7 +79,9 @@ class ShardDispatcher:
     def __init__(
         self, engine: Engine, *, shard: int, shards: int, owner_of: Callable[[int], int], elsewhere: Elsewhere,
         totals: Totals, access: Access, notify: Callable[[str, int, bytes], Any] = _unheard,
+        allowed: Allowed = NOTHING_ELSE,
     ) -> None:  # fmt: skip
+        """`allowed`: where webhooks may go beside public addresses."""
         self.engine = engine
         self.shard = shard
         self.shards = shards
@@ -100,6 +104,8 @@ class ShardDispatcher:
             ask_shard=elsewhere.ask_shard, own_changed=self._own_changed,
         )  # fmt: skip
         self.feed = Feed(self, notify)
+        self.hook_desk = HookDesk(self, notify)
+        self.allowed = allowed
         self.renderer = Renderer()
         self._keyed: dict[tuple[str, str], _Probe] = {}
         """Requests with an idempotency key that are under way."""

@@ -7,11 +7,13 @@ from flashq.shard import (
     cron_verbs,
     event_verbs,
     flow_verbs,
+    incoming_verbs,
     kv_verbs,
     limit_verbs,
     listing_verbs,
     names_verbs,
     queue_verbs,
+    webhook_verbs,
 )
 from flashq.shard.verbs import Verb
 
@@ -25,4 +27,6 @@ VERBS: Final[dict[type[Any], Verb]] = {
     **kv_verbs.VERBS,
     **cron_verbs.VERBS,
     **listing_verbs.VERBS,
+    **webhook_verbs.VERBS,
+    **incoming_verbs.VERBS,
 }

@@ -60,6 +60,11 @@ class Feed:
         """The tick is committed: tell what happened in it."""
         engine = self._here.engine
         happened, engine.happenings = engine.happenings, []
+        audience = engine.audience
+        if audience.hooked or audience.hooked_all:
+            happened = [happening for happening in happened if audience.follows(happening.queue)]
+            if not happened:
+                return
         numbers = self.ring.add(happened)
         self._desk.deliver(happened)
         epoch = self.ring.epoch

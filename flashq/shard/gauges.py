@@ -17,6 +17,8 @@ class Gauges:
 
     def __init__(self, state: SharedState, shard: int, epoch: int) -> None:
         self._writer = state.writer(shard, epoch)
+        self.times = state.tick_times(shard)
+        """Of ticks in which something was committed."""
         self._queues: dict[str, QueueGauge] = {}
         self.connections = 0
         self.ticks = 0
@@ -41,6 +43,7 @@ class Gauges:
             if name not in engine.queues and name in self._queues:
                 self._queues.pop(name).close()
         engine.forgotten.clear()
+        self.times.write()
         self.write(engine, mono_ms)
 
     def write(self, engine: Engine, mono_ms: int) -> None:

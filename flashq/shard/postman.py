@@ -76,7 +76,9 @@ class Postman:
 
 def _post(here: "ShardDispatcher", value: Any, way: internal.Answer) -> int:
     messages = msgspec.convert(value, _messages)
-    return take(here.engine, messages)
+    through = take(here.engine, messages)
+    here.hook_desk.look()
+    return through
 
 
 internal.WORDS["post"] = _post

@@ -12,7 +12,7 @@ import uvloop
 from flashq.access.access import Access
 from flashq.clock import SystemClock, boot_id
 from flashq.config import Settings
-from flashq.engine import crons
+from flashq.engine import crons, webhooks
 from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
 from flashq.engine.housekeeping import start_housekeeping
@@ -23,6 +23,7 @@ from flashq.engine.settings import Defaults, Limits
 from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
 from flashq.protocol.dispatch import Codec, Link
 from flashq.protocol.slots import SLOTS
+from flashq.protocol.web_targets import Allowed
 from flashq.shard import internal
 from flashq.shard.checkpoints import CHECKPOINTER, FOLDED, Recycling
 from flashq.shard.dispatcher import ShardDispatcher
@@ -51,6 +52,7 @@ from flashq.transport.forwarding import (
     shard_name,
 )
 from flashq.transport.handover import Handed, HandoverReceiver, HandoverSender
+from flashq.transport.hook_feed import SENDER
 from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
 from flashq.transport.totals import SharedTotals
@@ -118,6 +120,10 @@ def limits_of(settings: Settings) -> Limits:
         idempotency_window_ms=settings.idempotency_window_ms, idempotency_keys_max=settings.idempotency_keys_max,
         idempotency_bytes_max=settings.idempotency_bytes_max, queues_max=settings.queues_max,
         queue_forget_ms=settings.queue_forget_ms,
+        webhooks_max=settings.webhooks_max, webhook_waiting_max=settings.webhook_waiting_max,
+        webhook_waiting_bytes_max=settings.webhook_waiting_bytes_max, webhook_failed_max=settings.webhook_failed_max,
+        webhook_retry_ms=settings.webhook_retry_ms, webhook_retry_max_ms=settings.webhook_retry_max_ms,
+        webhook_give_up_ms=settings.webhook_give_up_ms,
         memory_bytes_max=settings.max_memory // settings.shards, backoff_jitter=settings.backoff_jitter,
     )  # fmt: skip
 
@@ -157,8 +163,7 @@ class Shard:
         self.dispatcher = ShardDispatcher(
             self.engine, shard=ctx.index, shards=settings.shards, owner_of=self._state.owner,
             elsewhere=self._forwarder, totals=SharedTotals(self._state, settings.shards),
-            access=self._access,
-            notify=self._exchange.notify,
+            access=self._access, notify=self._exchange.notify, allowed=Allowed.of(settings.webhook_allow),
         )  # fmt: skip
         self.loop = ShardLoop(
             self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault
@@ -205,6 +210,7 @@ class Shard:
         engine.adopt_defaults(self._defaults)
         start_grace(engine)
         crons.start(engine)
+        webhooks.start(engine)
         abandon(engine)
         start_housekeeping(engine)
 
@@ -333,6 +339,8 @@ class Shard:
         for gid in self._remote.pop(name, ()):
             self.dispatcher.holder_gone(gid)
         self.dispatcher.feed.peer_gone(name)
+        if name == SENDER:
+            self.dispatcher.hook_desk.sender_gone()
 
     def _on_order(self, order: Order) -> None:
         if isinstance(order, PeerGone):

@@ -13,10 +13,12 @@ from typing import Any, Final
 from flashq.engine import control_jobs
 from flashq.engine import events as e
 from flashq.engine.debounce import close_window
+from flashq.engine.hook_deliveries import DELIVERED
 from flashq.engine.queues import Queue
 from flashq.engine.replay import APPLY
 from flashq.engine.watching import find_job, part_of
 from flashq.protocol.slots import slot_of_queue
+from flashq.storage.hook_sections import delivery_key, hook_key
 from flashq.storage.sections import aimed_key, pair_key
 from flashq.storage.thin import TIMED, Key, ThinEngine
 
@@ -133,6 +135,55 @@ def _forgotten(engine: ThinEngine, changes: Changes, event: e.QueueForgotten) ->
     APPLY[e.QueueForgotten](engine, event)
 
 
+def _hook_removed(engine: ThinEngine, changes: Changes, event: e.HookRemoved) -> None:
+    line = engine.hooks.lines.get(event.id)
+    if line is not None:
+        for delivery in (*line.waiting.values(), *line.failed.values()):
+            engine.entries.update(_delivery(event.id, delivery.no, delivery.happening.queue))
+    engine.entries.update((hook_key(event.id), _HOOKS_VERSION))
+    APPLY[e.HookRemoved](engine, event)
+
+
+def _hooks_tried(engine: ThinEngine, changes: Changes, event: e.HooksTried) -> None:
+    """Of a delivery that stays, what happened is not written again: its payload is not held here any more."""
+    ended = [(hook, number, outcome == DELIVERED) for hook, number, outcome, _, _ in event.tried]
+    for hook, number, over in (*ended, *((*key, True) for key in event.forgotten)):
+        line = engine.hooks.lines.get(hook)
+        delivery = line.find(number) if line is not None else None
+        engine.entries.add(hook_key(hook))
+        if delivery is not None:
+            keys = _delivery(hook, number, delivery.happening.queue)
+            engine.entries.update(keys if over else keys[1:])
+    APPLY[e.HooksTried](engine, event)
+
+
+def _hooks_again(engine: ThinEngine, changes: Changes, event: e.HooksAgain) -> None:
+    line = engine.hooks.lines.get(event.hook)
+    for number in event.numbers:
+        delivery = line.find(number) if line is not None else None
+        if delivery is not None:
+            engine.entries.add(delivery_key("delivery_try", event.hook, number, delivery.happening.queue))
+    APPLY[e.HooksAgain](engine, event)
+
+
+def _delivery(hook: int, number: int, queue: str) -> list[Key]:
+    """What happened stands apart from how it is delivered, which changes, and is small."""
+    return [delivery_key(kind, hook, number, queue) for kind in ("delivery", "delivery_try")]
+
+
+_HOOKS_VERSION: Final[Key] = ("hooks_version", 0, "")
+FOLDS[e.HookRemoved] = _hook_removed
+FOLDS[e.HooksTried] = _hooks_tried
+FOLDS[e.HooksAgain] = _hooks_again
+folded(e.IncomingSet, keys=lambda x: [("incoming", slot_of_queue(x.queue), x.queue)])
+folded(e.HookSet, keys=lambda x: [hook_key(x.id), _HOOKS_VERSION])
+folded(
+    e.HooksFired,
+    keys=lambda x: [
+        *(delivery_key("delivery", hook, no, what.queue) for no, hooks, what in x.fired for hook in hooks),
+        *(hook_key(hook) for hook, _ in x.dropped),
+    ],
+)
 FOLDS[e.QueueForgotten] = _forgotten
 folded(e.Outlived)
 FOLDS.update(

@@ -3,7 +3,8 @@
 All rows carry their slot, so what a slot has (jobs, leases, dead letters, names, crons, keys, outbox, what is known of
 ended ids) is copied as it is. Not as it is: replies to idempotency keys lie in blocks of many slots and are sorted out;
 moments of the monotonic clock (leases, how full buckets are) are put on the clock of this boot, for two shards may have
-counted theirs differently; numbers of dead letters are given anew, in their order.
+counted theirs differently; webhooks, which every shard knows, go to all (hook_moves.py); numbers of dead letters are
+given anew, in their order.
 
 The tables begin with record 1 of a journal of their own, which is empty: what came before is in no journal any more.
 """
@@ -31,6 +32,7 @@ from sqlalchemy import (
 from flashq.errors import JournalCorrupt
 from flashq.storage import schema as s
 from flashq.storage.files import OsFiles
+from flashq.storage.hook_moves import EVERYWHERE, HOME, MovedHooks
 from flashq.storage.journal import SegmentJournal
 from flashq.storage.queue_rest import shifted_rest
 from flashq.storage.rows import crc_of, decode, encode, shifted_leases
@@ -169,6 +171,7 @@ class _Tables:
         """The highest number of a dead letter so far."""
         self._defaults: tuple[int, Any] = (-1, None)
         """(when, value): the latest that any origin knows."""
+        self._hooks = MovedHooks(_OLD_TABLES["entries"])
 
     def take(self, origin: Origin) -> int:
         """Copy the slots of one origin; how many rows that were."""
@@ -194,6 +197,7 @@ class _Tables:
         connection.exec_driver_sql("INSERT INTO moving VALUES (?)", [(slot,) for slot in origin.slots] or [(-1,)])
         rows = sum(self._copy_table(table, origin) for table in _COPIED)
         rows += self._copy_entries(meta["at_ms"])
+        self._hooks.take(connection, leads=HOME in origin.slots)
         rows += self._copy_dead()
         self._take_answers(frozenset(origin.slots))
         if not origin.clean:
@@ -219,8 +223,9 @@ class _Tables:
     def _copy_entries(self, at_ms: int) -> int:
         """What the shard's defaults were goes by its own rule: each shard has an entry, the latest one holds."""
         old, kind = _OLD_TABLES["entries"], "defaults"
+        apart = (kind, *EVERYWHERE)
         names = [column.name for column in s.ENTRIES.columns]
-        query = select(*(old.c[name] for name in names)).where(_moving(old), old.c.kind != kind)
+        query = select(*(old.c[name] for name in names)).where(_moving(old), old.c.kind.not_in(apart))
         found = self._connection.execute(select(old.c.value).where(old.c.kind == kind)).scalar()
         if found is not None and at_ms > self._defaults[0]:
             self._defaults = at_ms, found
@@ -269,6 +274,9 @@ class _Tables:
             connection.execute(
                 insert(s.ENTRIES), [{"kind": "defaults", "slot": 0, "key": "", "value": self._defaults[1]}]
             )
+        hooks = self._hooks.rows()
+        if hooks:
+            connection.execute(insert(s.ENTRIES), hooks)
         meta = {
             "position": 1, "clock": encode((now.boot, 0, now.mono_ms)), "at_ms": now.at_ms,
             "totals": encode(carried.totals), "last_token": carried.last_token,

@@ -4,8 +4,7 @@ A family of such state is a `Section`: how one key's value is read from an engin
 events note the keys they change (folds.py); nothing else has to know of it.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 
@@ -17,16 +16,9 @@ from flashq.engine.events import CronAimed, CronSet, DraftBegun, KvExpirySet, Kv
 from flashq.engine.outbox import keep
 from flashq.engine.parts import Part
 from flashq.engine.settings import Defaults
+from flashq.storage.hook_sections import HOOK_SECTIONS
+from flashq.storage.section import Section
 from flashq.storage.thin import ThinEngine
-
-
-class Section(NamedTuple):
-    """One kind of entries."""
-
-    dump: Callable[[Engine, int, str], Any]
-    """(engine, slot, key): the value as MessagePack can say it; None if there is none any more."""
-    load: Callable[[Engine, int, str, Any], None]
-    """(engine, slot, key, value): put it back. Entries of a kind come in the order of slot and key."""
 
 
 def _set_defaults(engine: Engine, slot: int, key: str, value: Any) -> None:
@@ -190,4 +182,5 @@ SECTIONS: Final[dict[str, Section]] = {
     "draft": Section(_draft, _set_draft),
     "part": Section(_part, _set_part),
     "name": Section(_bound, _set_bound),
+    **HOOK_SECTIONS,
 }

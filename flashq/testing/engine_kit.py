@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from flashq.engine import control, crons, dead_letters, events, removal, retry, schedules
+from flashq.engine import control, crons, dead_letters, events, removal, retry, schedules, webhooks
 from flashq.engine import cron_jobs as cron_jobs  # carries out what crons post
 from flashq.engine.ack import ack, ack_batch
 from flashq.engine.cleaning import Cleaning, state_to_clean
@@ -17,6 +17,8 @@ from flashq.engine.deliveries import Delivery, Lone, Part
 from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
 from flashq.engine.eras import is_removed
+from flashq.engine.hook_deliveries import fire
+from flashq.engine.hook_lines import Delivery as HookDelivery
 from flashq.engine.jobs import Job, Link, State
 from flashq.engine.leases import Done, Lease
 from flashq.engine.lines import Lines
@@ -88,6 +90,7 @@ class EngineKit:
         self.engine.adopt_defaults(Defaults())
         retry.start_grace(self.engine)
         crons.start(self.engine)
+        webhooks.start(self.engine)
         abandon(self.engine)
         self.commit()
 
@@ -111,6 +114,9 @@ class EngineKit:
         engine = self.engine
         settle(engine)
         serve_freed(engine)
+        if engine.hooks.lines:
+            fire(engine)
+            engine.happenings.clear()
         self.woken += [(w.ticket, given(d) if d is not None else None) for w, d in engine.woken]
         engine.woken.clear()
         self.ended += [(wait.ticket, outcome) for wait, outcome in engine.ended_waits]
@@ -440,7 +446,24 @@ def engine_facts(engine: Engine) -> dict[str, Any]:
         "outbox": (engine.outbox.waiting, engine.outbox.last_sent, engine.outbox.taken),
         "kv": kv_facts(engine),
         "crons": cron_facts(engine),
+        "hooks": hook_facts(engine),
     }  # fmt: skip
+
+
+def hook_facts(engine: Engine) -> dict[int, Any]:
+    """Webhooks, and each delivery as far as it has to last."""
+
+    def facts(found: dict[int, HookDelivery]) -> dict[int, Any]:
+        return {
+            no: (one.happening, one.attempts, one.next_at, one.since, one.error, one.failed)
+            for no, one in sorted(found.items())
+        }
+
+    lines = {
+        hook: (line.hook, line.delivered, line.dropped, line.bytes, facts(line.waiting), facts(line.failed))
+        for hook, line in engine.hooks.lines.items()
+    }
+    return {0: engine.hooks.version, -1: engine.incoming, **lines}
 
 
 def check_counts(engine: Engine) -> None:

@@ -4,6 +4,7 @@
     slots    which shard owns each slot                              writer: supervisor
     rows     one a process: name, pid, state, restarts, reason       writer: supervisor
     shards   one a shard: heartbeat, epoch, counters                 writer: that shard
+             behind them histograms, single words (histograms.py)
     gauges   N records a shard, one a queue, page aligned            writer: that shard
 
 All integers are little-endian. Every record but the header is kept as two copies, written in turn
@@ -50,6 +51,13 @@ CHUNK_BYTES: Final = RECORD_BYTES * RECORDS_A_CHUNK
 SHARD_STRIDE: Final = 192
 """A copy of a shard's counters, in whole cache lines: two shards never write to one line."""
 
+BUCKETS: Final = 25
+HISTOGRAM_WORDS: Final = BUCKETS + 1
+"""How many durations fell into each bucket, then the sum of all, in nanoseconds."""
+HISTOGRAMS: Final = ("tick", "commit")
+SHARD_BYTES: Final = 2 * SHARD_STRIDE + 64 + (-(-len(HISTOGRAMS) * HISTOGRAM_WORDS * 8 // 64) * 64)
+"""A shard's counters, its word and its histograms, in whole cache lines."""
+
 assert NAME.size + 2 * GAUGE.size == RECORD_BYTES, (NAME.size, GAUGE.size)
 assert CHUNK_BYTES % PAGE == 0, CHUNK_BYTES
 assert SHARD.size <= SHARD_STRIDE, SHARD.size
@@ -92,16 +100,20 @@ class Layout(NamedTuple):
 
     def shard_at(self, shard: int) -> int:
         """Where a shard's two copies begin; the words behind them are the region's (`used_at`)."""
-        return self.shards_at + shard * (2 * SHARD_STRIDE + 64)
+        return self.shards_at + shard * SHARD_BYTES
 
     def used_at(self, shard: int) -> int:
         """A lone word: how many of the shard's gauge records are or were in use."""
         return self.shard_at(shard) + 2 * SHARD_STRIDE
 
+    def histograms_at(self, shard: int) -> int:
+        """The shard's histograms, in the order of `HISTOGRAMS`."""
+        return self.used_at(shard) + 64
+
     @property
     def fixed_bytes(self) -> int:
         """All but the gauges: reserved when the file is made."""
-        return self.shards_at + _paged(self.shards * (2 * SHARD_STRIDE + 64))
+        return self.shards_at + _paged(self.shards * SHARD_BYTES)
 
     def gauges_at(self, shard: int) -> int:
         """Where a shard's gauge records begin; where the one before it ends."""

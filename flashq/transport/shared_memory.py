@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 from flashq.clock import SystemClock, boot_id
 from flashq.errors import ConfigError, Unavailable
 from flashq.protocol.slots import SLOTS
+from flashq.transport.histograms import Histogram, TickTimes, read_histograms
 from flashq.transport.layout import (
     GAUGE,
     NAME,
@@ -239,6 +240,14 @@ class SharedState:
         if fields is None:
             return None
         return ShardView(fields[1], fields[2], ShardCounters(*fields[3:-1]))
+
+    def tick_times(self, shard: int) -> TickTimes:
+        """A shard: its own histograms."""
+        return TickTimes(self._words, self.layout.histograms_at(shard))
+
+    def histograms(self, shard: int) -> dict[str, Histogram]:
+        """A shard's histograms, by name."""
+        return read_histograms(self._words, self.layout.histograms_at(shard))
 
     def queues(self, shard: int | None = None) -> list[QueueView]:
         """The gauges of all queues, or of one shard's: some 4 us each.

@@ -30,6 +30,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "CRONDELETE": {"name": "n"}, "CRONLIST": {}, "KVSET": {"key": "k", "value": 1}, "KVGET": {"key": "k"},
     "KVEXISTS": {"key": "k"}, "KVEXPIRE": {"key": "k", "ttl": 60_000}, "KVTTL": {"key": "k"}, "KVINCR": {"key": "k"},
     "KVMGET": {"keys": ["k"]}, "KVMSET": {"entries": [{"key": "k", "value": 1}]}, "KVKEYS": {}, "KVDEL": {"key": "k"},
+    "WEBHOOK": {"url": "https://example.com/", "events": ["*"], "queue": "w"}, "WEBHOOKLIST": {},
+    "WEBHOOKDELIVERIES": {"webhook_id": "wh_1"}, "WEBHOOKRESEND": {"webhook_id": "wh_1"},
+    "INCOMING": {"queue": "in", "secret": "0123456789abcdef"}, "INCOMINGDELETE": {"queue": "in"}, "INCOMINGLIST": {},
+    "WEBHOOKDELETE": {"webhook_id": "wh_1"},
     "PING": {}, "AUTH": {"token": "t"}, "STATS": {}, "METRICS": {},
 }  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from flashq.engine import control_jobs, crons, kv, logs, names, removal
+from flashq.engine import control_jobs, crons, hook_deliveries, incoming, kv, logs, names, removal, webhooks
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.limits import set_limit
@@ -25,7 +25,10 @@ from flashq.storage.recovery import Tables
 from flashq.testing.engine_kit import EngineKit, Spec, check_counts, decoded, drained, engine_facts
 from tests.unit.engine.orchestration import push_flow
 
-LIMITS = Limits(lease_ms=4_000, keep_completed_count=6, reconnect_grace_ms=500)
+LIMITS = Limits(
+    lease_ms=4_000, keep_completed_count=6, reconnect_grace_ms=500, webhook_waiting_max=60, webhook_retry_ms=200,
+    webhook_give_up_ms=2_000, webhook_failed_max=5,
+)  # fmt: skip
 QUEUES = ("mail", "film", "plain")
 
 
@@ -76,6 +79,12 @@ class Life:
             self.store()
         elif act < 0.98:
             self.store_late(name)
+        elif act < 0.993 and kit.engine.hooks.lines:
+            self.deliver()
+        elif act < 0.995:
+            queue, kinds = r.choice((None, name)), r.choice((["*"], ["job.pushed", "completed"]))
+            kit.do(lambda engine: webhooks.make(engine, "https://example.com/", kinds, queue, "", ()))
+            kit.do(lambda engine: incoming.put(engine, name, r.choice(("flashq", "")), "secret"))
         else:
             kit.advance(r.choice((1, 60, 900, 5_000)))
 
@@ -95,6 +104,23 @@ class Life:
         names.finish(engine, engine.queue(name), claims)
         kit.commit()
         self.held = {job_id: token for job_id, token in self.held.items() if job_id not in (got.ids if got else ())}
+
+    def deliver(self) -> None:
+        """What happened is taken by a sender, and delivered or not; a webhook ends, failed ones are sent again."""
+        r, kit = self.random, self.kit
+        hook = r.choice(sorted(kit.engine.hooks.lines))
+        if r.random() < 0.1:
+            kit.do(lambda engine: webhooks.remove(engine, hook, ()))
+            return
+        for _ in range(r.choice((1, 5))):
+            taken = list(hook_deliveries.take(kit.begin(), 30, 8, 1 << 20, ()))
+            hook_deliveries.report(
+                kit.engine, [(one.hook, one.no, r.choice((0, 0, 1, 3)), "HTTP 500") for one in taken]
+            )
+            kit.commit()
+            kit.advance(r.choice((1, 900)))
+        with suppress(FlashqError):
+            kit.do(lambda engine: hook_deliveries.send_again(engine, hook, None))
 
     def store(self) -> None:
         """Keys and crons, made, changed and removed."""
@@ -217,6 +243,8 @@ class Life:
         state = self.checkpointer._state
         assert state is not None
         assert not any(entry.value for entry in state.saver.engine.kv.entries.values()), "values are in the tables"
+        lines = state.saver.engine.hooks.lines.values()
+        assert not any(one.happening.data for line in lines for one in line.waiting.values()), "payloads are there too"
 
     def restarted(self) -> Engine:
         """What a shard holds that starts now, from tables and tail."""

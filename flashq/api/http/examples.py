@@ -36,3 +36,12 @@ CRON: Final[dict[str, Any]] = {
     "name": "morning", "queue": "mail", "data": {"to": "a"}, "schedule": "0 7 * * *", "repeat_every": None,
     "priority": 0, "next_run": _AT, "executions": 3, "limit": None,
 }  # fmt: skip
+WEBHOOK: Final[dict[str, Any]] = {
+    "id": "wh_1", "url": "https://example.com/hook", "events": ["completed", "failed"], "queue": "mail",
+    "secret": "********", "created_at": _AT, "waiting": 0, "failed": 1, "delivered": 1000, "dropped": 0,
+}  # fmt: skip
+DELIVERY: Final[dict[str, Any]] = {
+    "delivery_id": "wh_1-8589934593", "state": "failed", "event": "completed", "queue": "mail", "job_id": 1024,
+    "timestamp": _AT, "attempts": 40, "error": "HTTP 500", "next_at": None,
+}  # fmt: skip
+INCOMING: Final[dict[str, Any]] = {"queue": "mail", "scheme": "github", "secret": "********", "created_at": _AT}

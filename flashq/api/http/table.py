@@ -165,6 +165,28 @@ CRONS: Final = [
        missing="false", data=True),
 ]  # fmt: skip
 
+WEBHOOKS: Final = [
+    _r("GET", "/webhooks", "WEBHOOKLIST", "Webhooks", "All webhooks, their secrets masked", show=shows.key("webhooks"),
+       data=[examples.WEBHOOK], long=True),
+    _r("POST", "/webhooks", "WEBHOOK", "Webhooks", "Have a URL told of events; the webhook's id",
+       need=("url", "events"), may=("queue", "secret"), show=shows.key("id"), data="wh_1",
+       body={"url": "https://example.com/hook", "events": ["completed", "failed"], "queue": "mail"}),
+    _r("DELETE", "/webhooks/{id}", "WEBHOOKDELETE", "Webhooks", "Remove a webhook; whether it was there",
+       renamed={"id": "webhook_id"}, show=shows.yes, missing="false", data=True),
+    _r("GET", "/webhooks/incoming", "INCOMINGLIST", "Webhooks", "Queues that take jobs from other services",
+       show=shows.key("incoming"), data=[examples.INCOMING], long=True),
+    _r("PUT", f"{_Q}/incoming", "INCOMING", "Webhooks", "Take jobs from another service, which signs them",
+       need=("secret",), may=("scheme",), body={"scheme": "github", "secret": "a-long-random-text"}),
+    _r("DELETE", f"{_Q}/incoming", "INCOMINGDELETE", "Webhooks", "Take no such jobs any more; whether it did",
+       show=shows.yes, missing="false", data=True),
+    _r("GET", "/webhooks/{id}/deliveries", "WEBHOOKDELIVERIES", "Webhooks",
+       "What failed for good, or with `state=waiting` is still to be delivered", renamed={"id": "webhook_id"},
+       query=("state", "limit"), show=shows.key("deliveries"), data=[examples.DELIVERY], long=True),
+    _r("POST", "/webhooks/{id}/resend", "WEBHOOKRESEND", "Webhooks", "Deliver what had failed, all or one; how many",
+       renamed={"id": "webhook_id"}, may=("delivery_id",), show=shows.key("count"), data=1,
+       body={"delivery_id": "wh_1-8589934593"}),
+]  # fmt: skip
+
 FIGURES: Final = [
     _r("GET", "/stats", "STATS", "Figures", "Jobs of the whole server, by state", data=examples.STATS,
        show=shows.keys("queued", "processing", "delayed", "dlq", "completed")),
@@ -198,5 +220,5 @@ MORE: Final = [
        show=shows.key("jobs"), body={"ids": [1024, 2048]}, data=[examples.JOB_ITEM], long=True),
 ]  # fmt: skip
 
-ROUTES: Final[tuple[Route, ...]] = (*QUEUES, *JOBS, *MORE, *CRONS, *FIGURES, *KV)
+ROUTES: Final[tuple[Route, ...]] = (*QUEUES, *JOBS, *MORE, *CRONS, *WEBHOOKS, *FIGURES, *KV)
 """All of them."""

@@ -6,6 +6,7 @@ from flashq.api.http.pages import (
     cluster,
     figures,
     health,
+    incoming,
     prometheus,
     server,
     settings,
@@ -18,5 +19,5 @@ from flashq.api.http.pages.page import Page
 
 PAGES: Final[tuple[Page, ...]] = (
     *health.PAGES, *figures.PAGES, *prometheus.PAGES, *workers.PAGES, *settings.PAGES, *server.PAGES, *system.PAGES,
-    *storage.PAGES, *cluster.PAGES, *tokens.PAGES,
+    *storage.PAGES, *cluster.PAGES, *incoming.PAGES, *tokens.PAGES,
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Routes about the server itself: a table as that of commands, served behind FastAPI's router."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,8 @@ class Asked:
     """Of the page that asks, where a browser does."""
     server: str
     """How the client calls us: the header Host."""
+    headers: Mapping[str, str]
+    """All of them, by names in lower case."""
 
     async def tell(self, cmd: str, **values: Any) -> dict[str, Any]:
         """Have a command carried out; its reply. Raises FlashqError if it is refused."""
@@ -98,6 +100,8 @@ class Page:
     """An example."""
     data: Any = None
     """An example of what is answered."""
+    raw: str = ""
+    """The setting that bounds its body, which is then taken as it is, of whatever kind."""
     plain: bool = False
     """Answered as it is, not as `data`."""
 
@@ -108,8 +112,10 @@ async def answered(page: Page, host: Host, request: Request) -> Response:
         host.access.check_need(request.scope[PRINCIPAL], need_of_page(page.method, page.path))
     except FlashqError as error:
         return _refused(request, error)
-    body = None
-    if page.kind is not None:
+    body: Any = None
+    if page.raw:
+        body = await _read_any(request, getattr(host.settings, page.raw))
+    elif page.kind is not None:
         try:
             body = msgspec.json.decode(await _read(request, host.settings.frame_bytes_max), type=page.kind)
         except fields.BAD as error:
@@ -117,7 +123,9 @@ async def answered(page: Page, host: Host, request: Request) -> Response:
     scope = request.scope
     query = fields.from_query(scope["query_string"], dict.fromkeys(page.query, str))
     origin, server = request.headers.get("origin", ""), request.headers.get("host", "")
-    asked = Asked(host, dict(request.path_params), query, body, scope[CLIENT], scope[PRINCIPAL], origin, server)
+    asked = Asked(
+        host, dict(request.path_params), query, body, scope[CLIENT], scope[PRINCIPAL], origin, server, request.headers
+    )  # fmt: skip
     try:
         data = await page.serve(asked)
     except FlashqError as error:
@@ -140,13 +148,18 @@ def check_origin(asked: Asked) -> None:
         raise Forbidden(f"Pages of {asked.origin} may not do this while no tokens are configured")
 
 
-async def _read(request: Request, bytes_max: int) -> bytes:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def _read_any(request: Request, bytes_max: int) -> bytes:
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > bytes_max:
             raise HttpFailure(413, f"Request body too large (max {bytes_max} bytes)", (b"connection", b"close"))
+    return body
+
+
+async def _read(request: Request, bytes_max: int) -> bytes:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    body = await _read_any(request, bytes_max)
     if body and kind != "application/json":
         raise HttpFailure(415, "Expected request with `Content-Type: application/json`")
     return body or b"{}"

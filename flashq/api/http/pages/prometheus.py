@@ -1,17 +1,19 @@
 """`/metrics/prometheus`: the series that existing dashboards know, and those of shards and processes."""
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any, Final
 
 from fastapi import Response
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from flashq.api.http.pages.figures import now_ms
 from flashq.api.http.pages.health import mono_ms, shard_states
 from flashq.api.http.pages.page import Asked, Host, Page
+from flashq.transport.histograms import BOUNDS_S, Histogram
 from flashq.transport.shard_region import NO_LIMIT, OTHER, ShardCounters
 from flashq.transport.shared_memory import QueueView
 
@@ -86,6 +88,15 @@ class ClusterCollector(Collector):
                 jobs.add_metric([name, state], getattr(one_of, field))
         yield jobs
         yield from _by_shard(counters)
+        for kind, words in (
+            ("tick", "From the first request of a tick to its commit, as much as 1 ms too long"),
+            ("commit", "Its commit alone"),
+        ):
+            times = HistogramMetricFamily(f"flashq_shard_{kind}_seconds", words, labels=["shard"])
+            for n in range(host.settings.shards):
+                found = host.state.histograms(n)[kind]
+                times.add_metric([f"shard-{n:02}"], _cumulated(found), sum_value=found.sum_s)
+            yield times
 
     def _processes(self) -> Iterator[Metric]:
         host = self._host
@@ -101,6 +112,12 @@ class ClusterCollector(Collector):
         total = CounterMetricFamily("flashq_http_requests", "HTTP requests it has answered", labels=labels)
         total.add_metric([host.name], requests)
         yield total
+
+
+def _cumulated(histogram: Histogram) -> list[tuple[str, float]]:
+    """Upper bound of each bucket, and how many are below it."""
+    bounds = (*map(str, BOUNDS_S), "+Inf")
+    return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
 
 
 def _view(host: Host, shard: int) -> Any:

@@ -57,7 +57,9 @@ async def _reset(asked: Asked) -> Any:
         await asked.tell("CRONDELETE", name=cron["name"])
     for key in (await asked.tell("KVKEYS"))["keys"]:
         await asked.tell("KVDEL", key=key)
-    return f"Removed all queues ({count} jobs), crons and keys"
+    for hook in (await asked.tell("WEBHOOKLIST"))["webhooks"]:
+        await asked.tell("WEBHOOKDELETE", webhook_id=hook["id"])
+    return f"Removed all queues ({count} jobs), crons, keys and webhooks"
 
 
 PAGES: Final = [
@@ -65,8 +67,9 @@ PAGES: Final = [
          data="Stopping in order: nothing new is taken in, what is begun is finished"),
     Page(method="POST", path="/server/restart", group=_GROUP, serve=_restart,
          summary="Refused: restarting is the service manager's"),
-    Page(method="POST", path="/server/reset", group=_GROUP, summary="Remove all queues, crons and keys",
-         serve=_reset, data="Removed all queues (7 jobs), crons and keys"),
+    Page(method="POST", path="/server/reset", group=_GROUP, serve=_reset,
+         summary="Remove all queues, crons, keys and webhooks",
+         data="Removed all queues (7 jobs), crons, keys and webhooks"),
     Page(method="POST", path="/server/clear-queues", group=_GROUP, serve=_clear_queues, data=7,
          summary="Remove what waits or is delayed, in all queues"),
     Page(method="POST", path="/server/clear-dlq", group=_GROUP, summary="Remove all dead letters", serve=_clear_dlq,
