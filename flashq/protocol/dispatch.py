@@ -76,6 +76,9 @@ class Dispatcher(Protocol):
     def submit(self, link: Link, frame: bytes) -> None:
         """Carry out one whole request. Never raises: faults are answered."""
 
+    def submit_lines(self, link: Link, whole: bytes, lines: list[bytes]) -> bool:
+        """Carry out all of several requests in text, the lines of `whole`; False, nothing done: submit each."""
+
     def ended(self, link: Link) -> None:
         """The client sends nothing more: pulls of it that wait are answered with what there is."""
 

@@ -46,6 +46,10 @@ class RoutingDispatcher:
         self._access = access
         self._max_batch = max_batch
 
+    def submit_lines(self, link: Link, whole: bytes, lines: list[bytes]) -> bool:
+        """Nothing is carried out here: each request finds its own way."""
+        return False
+
     def submit(self, link: Link, frame: bytes) -> None:
         """Send a request on, or answer it. Faults are answered."""
         codec = link.codec

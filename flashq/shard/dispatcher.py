@@ -42,6 +42,7 @@ from flashq.shard.guard import Guard
 from flashq.shard.hook_desk import HookDesk
 from flashq.shard.naming import Naming
 from flashq.shard.ports import Elsewhere, Totals
+from flashq.shard.push_lines import push_lines
 from flashq.shard.pushing import push, push_common, pushed_many, pushed_one, within
 from flashq.shard.rendering import Renderer, view_of
 from flashq.shard.verbs import Request, Route, Verb, by_id, by_queue
@@ -162,6 +163,12 @@ class ShardDispatcher:
             self._refuse(link, codec, e, command.reqId)
         except Exception:  # as in `submit`
             self._own_fault(link, codec, command)
+
+    def submit_lines(self, link: Link, whole: bytes, lines: list[bytes]) -> bool:
+        """Carry out all of them at once, if they are pushes to one queue and nothing stands against any."""
+        if self.refusal or self.gates.lines or link.principal not in self._trusted:
+            return False
+        return push_lines(self.engine, link, whole, lines)
 
     def _submit_full(self, link: Link, frame: bytes, codec: int) -> None:
         try:

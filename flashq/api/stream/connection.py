@@ -183,6 +183,8 @@ class Connection(asyncio.Protocol):
         bytes_max = self._bounds.frame_bytes_max
         lines = whole.split(b"\n")
         del lines[-1]
+        if len(lines) > 1 and len(whole) <= bytes_max and self.dispatcher.submit_lines(self, whole, lines):
+            return
         for n, line in enumerate(lines):
             if len(line) > bytes_max:
                 self._too_large(len(line))
