@@ -100,10 +100,11 @@ $(DEV): $(TEST)
 	@$(PIP) install -c requirements.lock --no-build-isolation -e '.[dev]'
 	@touch $@
 
-# strace injects errors of the disk; beanstalkd is what we measure ourselves against.
+# strace injects errors of the disk; beanstalkd is what we measure ourselves against; tests start a PostgreSQL.
 debian:
 	@missing=; for tool in strace beanstalkd; do \
 		PATH="$$PATH:/usr/sbin" command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$$missing postgresql"; \
 	test -z "$$missing" && exit 0; \
 	if test "$$(id -u)" = 0 && command -v apt-get >/dev/null; then \
 		export DEBIAN_FRONTEND=noninteractive; \

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
-from flashq import machine
+from flashq import database_url, machine
 from flashq.errors import ConfigError
 from flashq.units import DAY_MS, GIB, KIB, MIB, parse_duration_ms, parse_size, show_duration, show_size
 
@@ -43,6 +43,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "CORS_ALLOW_ORIGIN": "cors_allow_origin",
     "DASHBOARD_INTERVAL_MS": "dashboard_interval_ms",
     "AUTH_TOKENS": "auth_tokens",
+    "DATABASE_URL": "database_url",
 }
 """Names of older servers; FLASHQ_<NAME> wins over them, and a later line of this table over an earlier one."""
 SWITCHES: Final[Mapping[str, tuple[str, bool]]] = {"HTTP": ("http", True), "NO_HTTP": ("http", False)}
@@ -129,6 +130,8 @@ class Settings:
     # Storage
     durability: Durability = "fsync"
     """What `ok: true` promises: "fsync" survives power loss, "commit" a crash of flashq, "memory" nothing."""
+    database_url: str = field(default="", repr=False)
+    """A PostgreSQL database that holds journal and tables instead of `data`; its user may create schemas in it."""
     segment_bytes: int = 16 * MIB
     """Size of a journal segment. Larger: fewer files; smaller: less disk held per shard."""
     checkpoint_bytes: int = 64 * MIB
@@ -316,8 +319,6 @@ def _from_environment(environ: Mapping[str, str]) -> _Found:
         if variable.startswith(PREFIX) and not _is_foreign(variable, value):
             name = _known(variable.removeprefix(PREFIX).lower(), variable)
             found[name] = (value, variable)
-    if environ.get("DATABASE_URL"):
-        raise ConfigError("DATABASE_URL is set, but PostgreSQL is not supported yet: unset it to store in `data`")
     return found
 
 
@@ -441,11 +442,14 @@ def allowed(name: str) -> str:
     return {
         "auth_tokens": "a list of texts, or one text with commas",
         "webhook_allow": "a list of networks, addresses and host names, or one text with commas",
+        "database_url": database_url.ALLOWED,
     }.get(name, "a text" if name in _TEXTS else "a path")
 
 
 _TEXTS: Final = frozenset({"host", "cors_allow_origin"})
 _LISTS: Final = frozenset({"auth_tokens", "webhook_allow"})
+SECRETS: Final = frozenset({"auth_tokens", "database_url"})
+"""Settings whose values nobody is shown as they are."""
 
 
 def _bounds(name: str) -> tuple[float, float]:
@@ -505,7 +509,7 @@ def _tokens(value: object) -> tuple[str, ...]:
 
 
 def _wrong(name: str, value: object, source: Source = "") -> ConfigError:
-    shown = "(hidden)" if name == "auth_tokens" else str(value) if isinstance(value, Path) else repr(value)
+    shown = "(hidden)" if name in SECRETS else str(value) if isinstance(value, Path) else repr(value)
     where = f" ({source})" if source else ""
     return ConfigError(f"{name} = {shown}{where}: allowed is {allowed(name)}")
 
@@ -520,6 +524,10 @@ def _check(settings: Settings) -> None:
         if not _fits(each.name, FIELDS[each.name], value):
             raise _wrong(each.name, value)
     _check_paths(settings)
+    if settings.database_url:
+        database_url.parse(settings.database_url)
+        if settings.durability == "memory":
+            raise ConfigError('durability = "memory": nothing would be in the database that database_url names')
     if settings.data_bytes_max > settings.frame_bytes_max:
         raise ConfigError(
             f"data_bytes_max = {settings.data_bytes_max}: at most frame_bytes_max = {settings.frame_bytes_max}"

@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from flashq.testing.postgres import PostgresServer
+
 settings.register_profile(
     "flashq", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("explore", parent=settings.get_profile("flashq"), derandomize=False, max_examples=2_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "flashq"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A server for all tests of this process, each with a database of its own. It is not to be killed."""
+    with PostgresServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import typer
 from flashq.cli.options import ConfigOption, JsonOption
 from flashq.cli.output import say_json, say_table, told
 from flashq.config import FIELDS, Settings, is_duration, is_size, load
+from flashq.database_url import masked
 from flashq.units import show_duration, show_size
 
 app = typer.Typer(help="Look at the configuration.", no_args_is_help=True)
@@ -35,6 +36,8 @@ def plain(settings: Settings, name: str) -> object:
     value = getattr(settings, name)
     if name == "auth_tokens":
         return len(value)
+    if name == "database_url":
+        return masked(value)
     return value if isinstance(value, (int, float, str)) or value is None else str(value)
 
 
@@ -49,4 +52,4 @@ def worded(settings: Settings, name: str) -> str:
         return show_duration(value)
     if isinstance(value, int) and is_size(name):
         return show_size(value)
-    return "-" if value is None else str(value)
+    return "-" if value is None or value == "" else str(value)

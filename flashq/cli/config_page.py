@@ -33,8 +33,7 @@ default_lease_ms = "5m"
 auth_tokens = ["a-long-random-text"]
 ```
 
-Clients and the command line read `FLASHQ_ADDRESS` and `FLASHQ_TOKEN`. `DATABASE_URL` is refused: PostgreSQL is not
-supported yet.
+Clients and the command line read `FLASHQ_ADDRESS` and `FLASHQ_TOKEN`.
 """
 _MACHINE: Final = {
     "shards": "one per core, at most 32",

@@ -27,6 +27,7 @@ from flashq.access.book import TokenBook
 from flashq.cluster import roles
 from flashq.cluster.children import SUPERVISED, Child, how_it_ended, mono_ms, preload, spawn
 from flashq.cluster.console import Console
+from flashq.cluster.database import take_database
 from flashq.cluster.folders import RunFolder, lock_data
 from flashq.cluster.layout import open_layout
 from flashq.cluster.linux import raise_descriptor_limit
@@ -83,8 +84,7 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
         book.read()
         folder = RunFolder.open(settings.run)
         stack.callback(folder.close)
-        # In memory there is nothing that lies in slots of old.
-        slots = first_map(settings.shards) if settings.durability == "memory" else open_layout(settings)
+        slots, database_run = _slots(settings)
         raise_descriptor_limit()
         doors = open_doors(settings, dict.fromkeys(part.role.doors for part in parts if part.role.doors))
         stack.callback(_close_doors, doors)
@@ -92,7 +92,16 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
         stack.callback(state.close)
         folder.write_record(settings.data, _addresses(doors, tls=settings.tls_cert is not None))
         preload(sorted({module for part in parts for module in part.role.modules}))
-        return Supervisor(settings, parts, slots, doors, state, lock, started_ms).run()
+        return Supervisor(settings, parts, slots, doors, state, lock, started_ms, database_run).run()
+
+
+def _slots(settings: Settings) -> tuple[SlotMap, str]:
+    """Who owns each slot, and the name under which we own the database, if there is one."""
+    if settings.database_url:
+        return take_database(settings)
+    if settings.durability == "memory":  # there is nothing that lies in slots of old
+        return first_map(settings.shards), ""
+    return open_layout(settings), ""
 
 
 Doors = dict[str, list[socket.socket]]
@@ -140,8 +149,10 @@ class Supervisor:
         state: SharedState,
         lock: int,
         started_ms: int,
+        database_run: str = "",
     ) -> None:
         self._settings = settings
+        self._database_run = database_run
         self._slots = slots
         self._doors = doors
         tls = settings.tls_cert is not None
@@ -179,7 +190,9 @@ class Supervisor:
         def context(control: Control) -> ChildContext:
             doors = tuple(self._doors_of(child))
             number = child.component.number
-            return ChildContext(self._settings, child.name, number, incarnation, self._settings.run, control, doors)
+            return ChildContext(
+                self._settings, child.name, number, incarnation, self._settings.run, control, doors, self._database_run
+            )
 
         try:
             incarnation = next_epoch(self._settings.data)

@@ -7,7 +7,7 @@ echoed as it came, first of all keys. Every ok reply says `"success":true` too, 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from msgspec import Raw, json, msgpack
+from msgspec import Raw, Struct, json, msgpack
 
 from flashq.errors import FlashqError, MalformedFrame, RequestError
 from flashq.protocol.dispatch import Codec
@@ -66,6 +66,22 @@ def worded(codec: int, error: FlashqError) -> str:
 
 _SPOKEN: Final = frozenset(("Queue", "Job", "Must", "Cron", "Invalid", "Key", "Value", "Flow", "Too", "Message"))
 """Texts that clients know as they are, with no word before them."""
+
+
+class _Said(Struct):
+    ok: bool | None = None
+    reqId: Raw = Raw()
+
+
+_SAID: Final = (json.Decoder(_Said).decode, msgpack.Decoder(_Said).decode)
+
+
+def outcome_unknown(codec: int, body: bytes, reason: str) -> bytes | None:
+    """What is said instead of a reply that must not leave; None if it may: a refusal changed nothing, nor do events."""
+    said = _SAID[codec](body)
+    if not said.ok:
+        return None
+    return with_req_id(codec, failure_text(codec, reason, "unavailable"), said.reqId)
 
 
 def with_req_id(codec: int, body: bytes, req_id: bytes | Raw) -> bytes:

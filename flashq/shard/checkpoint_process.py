@@ -8,8 +8,10 @@ room on the disk.
 import asyncio
 import gc
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from pathlib import Path
+from typing import Final, Protocol
 
 import structlog
 import uvloop
@@ -17,7 +19,9 @@ import uvloop
 from flashq.errors import StorageError
 from flashq.shard.checkpoints import CLOSED, FOLDED, Segment, decode_segments
 from flashq.shard.process import limits_of
-from flashq.storage.checkpointer import Checkpointer
+from flashq.storage.checkpointer import Checkpointer, segment_records
+from flashq.storage.contract import Record
+from flashq.storage.sites import FileSite, Site
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.envelope import UNAVAILABLE
 from flashq.transport.exchange import Exchange
@@ -44,12 +48,44 @@ async def _live(ctx: ChildContext) -> int:
     return EXIT_STOPPED
 
 
+class Sources(Protocol):
+    """Where there is something to fold, and where it goes."""
+
+    def site(self, shard: int) -> Site: ...
+
+    def records(self, shard: int, segments: list[Segment], position: int) -> Iterable[Record]:
+        """The records of what a shard has told, but for those that are in the tables already."""
+
+
+class FileSources:
+    """Segment files."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def site(self, shard: int) -> Site:
+        return FileSite(self._data / f"shard-{shard:02}", shard)
+
+    def records(self, shard: int, segments: list[Segment], position: int) -> Iterable[Record]:
+        return segment_records(segments, position)
+
+
+def sources_of(ctx: ChildContext) -> Sources:
+    """What the settings ask for. The driver is only imported where there is a database."""
+    if not ctx.settings.database_url:
+        return FileSources(ctx.settings.data)
+    from flashq.storage.postgres.folding import DatabaseSources
+
+    return DatabaseSources(ctx.settings.database_url, ctx.database_run)
+
+
 class Folding:
     """All shards' checkpointers, and what there is to do for them."""
 
     def __init__(self, ctx: ChildContext) -> None:
         self._settings = ctx.settings
         self._limits = limits_of(ctx.settings)
+        self._sources = sources_of(ctx)
         self._loop = asyncio.get_running_loop()
         self._exchange = Exchange(
             ctx.name, ctx.run, epoch=ctx.incarnation, loop=self._loop, on_request=_nothing_to_ask,
@@ -93,10 +129,10 @@ class Folding:
         """In the thread. How far the shard's tables are now; 0 if it is not known."""
         checkpointer = self._checkpointers.get(shard)
         if checkpointer is None:
-            folder = self._settings.data / f"shard-{shard:02}"
-            checkpointer = self._checkpointers[shard] = Checkpointer(folder, shard, self._limits)
+            checkpointer = self._checkpointers[shard] = Checkpointer(self._sources.site(shard), self._limits)
         try:
-            checkpointer.fold([segment], stopped=lambda: self._stopping)
+            records = self._sources.records(shard, [segment], checkpointer.position)
+            checkpointer.fold_records(records, stopped=lambda: self._stopping)
         except StorageError as fault:
             if self._faults.get(shard) != str(fault):
                 self._faults[shard] = str(fault)

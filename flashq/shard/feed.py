@@ -8,6 +8,7 @@ import structlog
 
 from flashq.engine.telling import listen
 from flashq.errors import Unavailable
+from flashq.protocol.happenings import Happening
 from flashq.shard import internal
 from flashq.shard.ring import ALL, Ring
 from flashq.transport.event_desk import FEED, EventDesk, encode_batch
@@ -56,11 +57,9 @@ class Feed:
         if self._peers.pop(process, None) is not None:
             self.refresh()
 
-    def publish(self) -> None:
-        """The tick is committed: tell what happened in it."""
-        engine = self._here.engine
-        happened, engine.happenings = engine.happenings, []
-        audience = engine.audience
+    def publish(self, happened: list[Happening]) -> None:
+        """A tick is committed: tell what happened in it."""
+        audience = self._here.engine.audience
         if audience.hooked or audience.hooked_all:
             happened = [happening for happening in happened if audience.follows(happening.queue)]
             if not happened:

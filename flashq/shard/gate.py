@@ -5,12 +5,14 @@ meanwhile is kept and carried out after it, each request in its turn; replies ke
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from msgspec import Raw
 
+from flashq.errors import Unavailable
 from flashq.protocol.dispatch import Codec, Link, Ticket
+from flashq.protocol.replies import failure_text, with_req_id
 
 _NO_REQ_ID: Final = (b"", b"null", b"\xc0")
 
@@ -18,33 +20,62 @@ _NO_REQ_ID: Final = (b"", b"null", b"\xc0")
 class Gates:
     """Connections whose requests wait, by their global ids."""
 
-    __slots__ = ("_req_id_of", "_submit", "lines")
+    __slots__ = ("_lines", "_refusal", "_req_id_of", "_submit", "lines")
 
     def __init__(self, submit: Callable[[Link, bytes], None], req_id_of: Callable[[bytes, int], bytes | Raw]) -> None:
-        self.lines: dict[int, deque[tuple[GatedLink, bytes]]] = {}
-        """Of each connection whose gate is closed, what waits. Looked at for every request, so it is no method."""
+        self._lines: dict[int, deque[tuple[GatedLink, bytes]]] = {}
+        """Of each connection whose gate is closed, what waits."""
+        self.lines: Collection[int] = self._lines
+        """Connections to be held back. Looked at for every request, so it is no method."""
+        self._refusal = ""
         self._submit = submit
         self._req_id_of = req_id_of
 
     def close(self, gid: int) -> None:
         """From now on its requests wait. It is open."""
-        assert gid not in self.lines, "a held request is carried out before the next of its connection"
-        self.lines[gid] = deque()
+        assert gid not in self._lines, "a held request is carried out before the next of its connection"
+        self._lines[gid] = deque()
+
+    def refuse_all(self, reason: str) -> None:
+        """From now on every request is refused, with code `unavailable`, before it is looked at; empty: none is."""
+        self._refusal = reason
+        self.lines = _EVERYBODY if reason else self._lines
 
     def hold_back(self, link: Link, frame: bytes) -> None:
         """A request of a connection whose gate is closed. Its reply has its place from now on."""
-        ordered = bytes(self._req_id_of(frame, link.codec)) in _NO_REQ_ID
-        self.lines[link.gid].append((GatedLink(link, link.hold(ordered=ordered)), frame))
+        req_id = self._req_id_of(frame, link.codec)
+        if self._refusal:
+            body = failure_text(link.codec, self._refusal, Unavailable.code)
+            link.reply(with_req_id(link.codec, body, req_id))
+            return
+        ordered = bytes(req_id) in _NO_REQ_ID
+        self._lines[link.gid].append((GatedLink(link, link.hold(ordered=ordered)), frame))
 
     def open(self, gid: int) -> None:
         """What waited is carried out, in order, up to the next that is held."""
-        line = self.lines.pop(gid)
+        line = self._lines.pop(gid)
         while line:
             link, frame = line.popleft()
             self._submit(link, frame)
-            if gid in self.lines:
-                self.lines[gid].extend(line)
+            if gid in self._lines:
+                self._lines[gid].extend(line)
                 return
+
+
+class _Everybody(Collection[int]):
+    """All connections."""
+
+    def __contains__(self, gid: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 1
+
+
+_EVERYBODY: Final = _Everybody()
 
 
 class GatedLink:

@@ -21,6 +21,7 @@ from flashq.engine.watching import settle
 from flashq.errors import StorageError
 from flashq.shard.dispatcher import ShardDispatcher
 from flashq.shard.gauges import Gauges
+from flashq.shard.holding import Holding, Release
 from flashq.shard.postman import Postman
 from flashq.storage.contract import Journal
 
@@ -35,6 +36,7 @@ class ShardLoop:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, engine: Engine, journal: Journal,
         dispatcher: ShardDispatcher, gauges: Gauges, on_fault: Callable[[StorageError], None],
+        deadline_ms: int,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._clock = clock
@@ -50,14 +52,20 @@ class ShardLoop:
         self.wake: Callable[[], None] = _unset
         """Starts a tick that no input caused; set once there is a gateway."""
         self.postman = Postman(dispatcher, loop)
+        self._seq = 0
+        """The last record appended."""
+        self.holding = Holding(loop, clock, dispatcher, self.postman, journal, deadline_ms)
         self.faulty = False
         self._stopped = False
         dispatcher.publish = self._publish
 
-    def end(self) -> None:
-        """Commit the tick. Raises nothing: a fault of the journal ends the process."""
+    def end(self) -> list[Release] | None:
+        """Commit the tick. Raises nothing: a fault of the journal ends the process.
+
+        A list: the tick is not as durable as it has to be, so whoever has replies of it puts them there.
+        """
         if self._stopped:
-            return
+            return None
         engine = self.engine
         if engine.endings or engine.names.unused:
             settle(engine)
@@ -72,21 +80,28 @@ class ShardLoop:
             events, promise, sync = engine.taken()
             before_ns = monotonic_ns()
             try:
-                self._journal.append(events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync)
+                self._seq = self._journal.append(
+                    events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync
+                )
             except StorageError as e:
                 self.faulty = True
                 self._on_fault(e)
             after_ns = monotonic_ns()
             # When the tick began is known to the millisecond: a third clock reading a tick is not worth more.
             self._gauges.times.add(after_ns - engine.mono_ms * 1_000_000, after_ns - before_ns)
-        if self._dispatcher.naming.later:
-            self._dispatcher.naming.send()
-        if engine.happenings:
-            self._dispatcher.feed.publish()
-        if engine.outbox.fresh:
-            self.postman.send()
-        if hooks.fresh:
-            self._dispatcher.hook_desk.tell()
+        waiting: list[Release] | None = None
+        if self._seq > self._journal.durable_seq:
+            waiting = self.holding.hold(self._seq, engine.mono_ms)
+        else:
+            if self._dispatcher.naming.later:
+                self._dispatcher.naming.send()
+            if engine.happenings:
+                happened, engine.happenings = engine.happenings, []
+                self._dispatcher.feed.publish(happened)
+            if engine.outbox.fresh:
+                self.postman.send()
+            if hooks.fresh:
+                self._dispatcher.hook_desk.tell()
         self._gauges.write(engine, engine.mono_ms)
         armed = self._mono_armed
         if (
@@ -94,6 +109,7 @@ class ShardLoop:
             or engine.mono_timers.soonest < armed or engine.timers.soonest < self._wall_armed
         ):  # fmt: skip
             self._arm()
+        return waiting
 
     def _publish(self) -> None:
         self._gauges.write(self.engine, self.engine.mono_ms)
@@ -146,6 +162,7 @@ class ShardLoop:
         """No timer fires any more, and what a closing connection still stirs up is not carried out."""
         self._stopped = True
         self.postman.stop()
+        self.holding.stop()
         for timer in (self._mono_timer, self._wall_timer, self._beat):
             if timer is not None:
                 timer.cancel()

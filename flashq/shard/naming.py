@@ -68,11 +68,10 @@ class Naming:
         self.later: list[Callable[[], None]] = []
         """What is to be sent once this tick is on disk."""
 
-    def send(self) -> None:
-        """The tick is on disk."""
+    def take_later(self) -> list[Callable[[], None]]:
+        """What is to be called when this tick is on disk."""
         later, self.later = self.later, []
-        for one in later:
-            one()
+        return later
 
     # -- the name's side
 

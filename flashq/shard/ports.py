@@ -88,6 +88,8 @@ class Gateway(Protocol):
         self, sender: HandoverSender, leaving: Callable[[int, int], list[int] | None], left: Callable[[int], None]
     ) -> None: ...
 
+    def hold_input(self, on: bool) -> None: ...
+
     async def stop(self) -> None: ...
 
 
@@ -97,5 +99,5 @@ class MakeGateway(Protocol):
     def __call__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, settings: Settings, dispatcher: Dispatcher,
         access: Access, *,
-        on_begin: Callable[[int, int], None], on_end: Callable[[], None], inline: bool,
+        on_begin: Callable[[int, int], None], on_end: Callable[[], list[Any] | None], inline: bool,
     ) -> Gateway: ...  # fmt: skip

@@ -31,6 +31,14 @@ class Postman:
         self._under_way: set[tuple[int, int]] = set()
         self._retry: asyncio.TimerHandle | None = None
         here.engine.outbox.fresh |= here.engine.outbox.waiting.keys()
+        self._on_disk: dict[tuple[int, int], int] | None = None
+        """The last message of each pair that is on disk, where a tick's end does not mean that all are."""
+
+    def reached(self, marks: dict[tuple[int, int], int]) -> None:
+        """Messages up to these are on disk: send what is new among them."""
+        self._on_disk = (self._on_disk or {}) | marks
+        self._here.engine.outbox.fresh |= marks.keys()
+        self.send()
 
     def send(self) -> None:
         """Send what is new. To be called when all that waits is on disk: at the end of a tick."""
@@ -39,8 +47,13 @@ class Postman:
         for pair in fresh:
             line = box.waiting.get(pair)
             if line and pair not in self._under_way:
-                self._under_way.add(pair)
-                self._send(pair, list(islice(line, BATCH_MAX)))
+                messages = list(islice(line, BATCH_MAX))
+                if self._on_disk is not None:
+                    last = self._on_disk.get(pair, 0)
+                    messages = [message for message in messages if message.no <= last]
+                if messages:
+                    self._under_way.add(pair)
+                    self._send(pair, messages)
 
     def _send(self, pair: tuple[int, int], messages: list[Message]) -> None:
         shard = self._here.owner_of(pair[1])

@@ -5,6 +5,7 @@ import contextlib
 import gc
 import os
 import socket
+from pathlib import Path
 
 import structlog
 import uvloop
@@ -12,6 +13,7 @@ import uvloop
 from flashq.access.access import Access
 from flashq.clock import SystemClock, boot_id
 from flashq.config import Settings
+from flashq.database_url import parse
 from flashq.engine import crons, webhooks
 from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
@@ -36,6 +38,7 @@ from flashq.storage.journal import SegmentJournal
 from flashq.storage.memory import MemoryJournal
 from flashq.storage.recovery import Tables
 from flashq.storage.schema import FILE as TABLES_FILE
+from flashq.storage.sites import FileSite
 from flashq.transport.child import EXIT_REFUSED, EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.envelope import Notice
 from flashq.transport.event_desk import FEED
@@ -61,6 +64,8 @@ EXIT_FAULT = 1
 _EPOCH_SECONDS = 1_700_000_000
 """Where pages of ids start counting when nothing is kept on disk: sixteen pages a second since then."""
 _ROOM_S = 1.0
+STOP_S = 10.0
+"""How long a stop waits for a database."""
 
 log = structlog.get_logger()
 _CODECS = {"text": Codec.TEXT, "binary": Codec.BINARY}
@@ -86,15 +91,21 @@ async def _live(ctx: ChildContext, make_gateway: MakeGateway) -> int:
     return await shard.stop()
 
 
-def open_storage(settings: Settings, shard: int, epoch: int) -> tuple[Journal, Tables | None]:
+def open_storage(
+    settings: Settings, shard: int, epoch: int, run: str, loop: asyncio.AbstractEventLoop
+) -> tuple[Journal, Tables | None]:
     """The journal that the settings ask for, and the tables that it goes on from, if there are any.
+
+    `run`: the cluster's life that has the database, where there is one.
 
     Raises JournalCorrupt where records are in neither.
     """
     if settings.durability == "memory":
         return MemoryJournal(epoch=epoch, boot=boot_id()), None
     folder = settings.data / f"shard-{shard:02}"
-    tables = Tables.find(folder, shard)
+    if settings.database_url:
+        return open_database(settings, shard, epoch, folder, run, loop)
+    tables = Tables.find(FileSite(folder, shard))
     journal = SegmentJournal.open(
         folder, shard=shard, epoch=epoch, durability=settings.durability, segment_bytes=settings.segment_bytes,
         replay_from=tables.position if tables is not None else 0,
@@ -104,6 +115,28 @@ def open_storage(settings: Settings, shard: int, epoch: int) -> tuple[Journal, T
             f"shard {shard}: {folder / TABLES_FILE} is missing, and records 1 to {journal.first_kept - 1} "
             "were nowhere else"
         )
+    return journal, tables
+
+
+def open_database(
+    settings: Settings, shard: int, epoch: int, folder: Path, run: str, loop: asyncio.AbstractEventLoop
+) -> tuple[Journal, Tables | None]:
+    """As `open_storage`, in PostgreSQL. The driver is only imported where there is a database."""
+    from flashq.storage.postgres.journal import DatabaseJournal
+    from flashq.storage.postgres.server import Server
+    from flashq.storage.postgres.site import DatabaseSite
+
+    server = Server(parse(settings.database_url))
+    tables = Tables.find(DatabaseSite(server, shard))
+    try:
+        journal = DatabaseJournal.open(
+            server, folder, shard=shard, epoch=epoch, boot=boot_id(), run=run, loop=loop,
+            replay_from=tables.position if tables is not None else 0,
+        )  # fmt: skip
+    except BaseException:
+        if tables is not None:
+            tables.close()
+        raise
     return journal, tables
 
 
@@ -148,7 +181,7 @@ class Shard:
         self.engine = Engine(epoch=ctx.incarnation, limits=limits_of(settings), first_page=first_page)
         for slot in range(SLOTS):
             self.engine.owns[slot] = self._state.owner(slot) == ctx.index
-        self._journal, tables = open_storage(settings, ctx.index, ctx.incarnation)
+        self._journal, tables = open_storage(settings, ctx.index, ctx.incarnation, ctx.database_run, self._loop)
         self._recover(tables)
         self._exchange = Exchange(
             ctx.name, ctx.run, epoch=ctx.incarnation, loop=self._loop, on_request=self._on_request,
@@ -159,6 +192,7 @@ class Shard:
         )
         self._access = Access(settings.auth_tokens, settings.data)
         ctx.control.on_reload.append(self._access.reload)
+        self._journal.on_fault = self._on_fault
         self._gauges = Gauges(self._state, ctx.index, ctx.incarnation)
         self.dispatcher = ShardDispatcher(
             self.engine, shard=ctx.index, shards=settings.shards, owner_of=self._state.owner,
@@ -166,13 +200,15 @@ class Shard:
             access=self._access, notify=self._exchange.notify, allowed=Allowed.of(settings.webhook_allow),
         )  # fmt: skip
         self.loop = ShardLoop(
-            self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault
-        )
+            self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault,
+            settings.request_deadline_ms,
+        )  # fmt: skip
         self._gateway: Gateway = make_gateway(
             self._loop, self._clock, settings, self.dispatcher, self._access, on_begin=self.engine.begin,
-            on_end=self.loop.end, inline=settings.durability != "fsync",
+            on_end=self.loop.end, inline=settings.durability != "fsync" and not settings.database_url,
         )  # fmt: skip
         self._ticks = self._gateway.ticks
+        self.loop.holding.hold_input = self._gateway.hold_input
         self._sender = HandoverSender(ctx.run)
         self._gateway.let_wander(self._sender, self._on_leaving, self._forwarder.let_go)
         self.loop.wake = self.dispatcher.wake = self._ticks.wake
@@ -180,7 +216,9 @@ class Shard:
         self._front: HandoverReceiver | None = None
         self._remote: dict[str, set[int]] = {}
         """Connections of other processes that something here may be tied to, by process."""
-        self._recycling = Recycling(self._journal, self._exchange.notify, bytes_min=settings.checkpoint_bytes)
+        self._recycling = Recycling(
+            self._journal, self._exchange.notify, bytes_min=settings.checkpoint_bytes, size_of=self._size_of
+        )
         self.stop_ordered = asyncio.Event()
         self._room_timer: asyncio.TimerHandle | None = None
 
@@ -232,6 +270,12 @@ class Shard:
             self._front.close()
         if self.loop.faulty:
             return EXIT_FAULT
+        self._ticks.end()
+        try:
+            async with asyncio.timeout(STOP_S):
+                await self.loop.holding.emptied()
+        except TimeoutError:
+            log.error("stopping without the database: requests that wait are not answered", shard=self._ctx.index)
         await self._gateway.stop()
         self._sender.close()
         await self._exchange.stop()
@@ -243,11 +287,15 @@ class Shard:
         self._state.close()
         return EXIT_STOPPED
 
+    def _size_of(self, path: str) -> int:
+        """Of a closed part of the journal."""
+        return Path(path).stat().st_size if not self._ctx.settings.database_url else self._journal.kept_bytes
+
     def _on_fault(self, fault: StorageError) -> None:
         """The journal cannot be trusted any more: not another word to anybody."""
         with contextlib.suppress(OSError):
             self._ctx.control.failed(str(fault))
-        log.error("journal failed, restarting from disk", shard=self._ctx.index, reason=str(fault))
+        log.error("journal failed, restarting from what it has", shard=self._ctx.index, reason=str(fault))
         os._exit(EXIT_FAULT)
 
     def _look_for_room(self) -> None:

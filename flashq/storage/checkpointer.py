@@ -10,7 +10,6 @@ read again.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -23,13 +22,13 @@ from flashq.engine.settings import Limits
 from flashq.errors import StorageError
 from flashq.storage import schema as s
 from flashq.storage.contract import Record
-from flashq.storage.files import OsFiles
 from flashq.storage.folds import FOLDS, Changes
 from flashq.storage.journal_reader import read_segment
 from flashq.storage.recovery import Tables
 from flashq.storage.resuming import resume
 from flashq.storage.rows import encode
 from flashq.storage.saving import Saver
+from flashq.storage.sites import Site, close
 from flashq.storage.thin import ThinEngine
 
 FLUSH_BYTES: Final = 2 << 20
@@ -40,6 +39,13 @@ Segment = tuple[int, int, str]
 """(first record, last record, path), as `Journal.sealed` has it."""
 
 
+def segment_records(segments: Sequence[Segment], position: int) -> Iterator[Record]:
+    """The records of closed segments, but for segments that are in the tables as a whole."""
+    for _, last, path in segments:
+        if last > position:
+            yield from read_segment(path, last_seq=last)
+
+
 class NoFold(StorageError):
     """The journal has an event that this version cannot put into tables. The journal is kept, and grows."""
 
@@ -47,26 +53,26 @@ class NoFold(StorageError):
 class Checkpointer:
     """One shard's. Not for several threads."""
 
-    def __init__(self, folder: Path, shard: int, limits: Limits) -> None:
-        """`folder`: the shard's, `data/shard-NN`. Nothing is opened before the first fold."""
+    def __init__(self, site: Site, limits: Limits) -> None:
+        """Nothing is opened before the first fold."""
         self.position = 0
         """The last record that is in the tables, for sure."""
-        self._folder = folder
-        self._shard = shard
+        self._site = site
+        self._shard = site.shard
         self._limits = limits
         self._connection: Connection | None = None
         self._state: _State | None = None
 
     def fold(self, segments: Sequence[Segment], *, stopped: Callable[[], bool] = bool) -> int:
-        """Fold what is new in these segments, which are in order; the position then.
+        """Fold what is new in these segments, which are in order; the position then. See `fold_records`."""
+        return self.fold_records(segment_records(segments, self.position), stopped=stopped)
+
+    def fold_records(self, records: Iterable[Record], *, stopped: Callable[[], bool] = bool) -> int:
+        """Fold what is new in these records, which are in order; the position then.
 
         `stopped` is asked between records; then it ends early. Raises NoFold, when all before is folded, and
         StorageError, JournalCorrupt or CheckpointTooNew: what was not folded will be, by another call.
         """
-        return self.fold_records(self._records(segments), stopped=stopped)
-
-    def fold_records(self, records: Iterable[Record], *, stopped: Callable[[], bool] = bool) -> int:
-        """The same for records, from wherever they come; those that are in the tables already are skipped."""
         try:
             state = self._state or self._open()
             self._fold(state, records, stopped)
@@ -82,23 +88,19 @@ class Checkpointer:
     def close(self) -> None:
         """Give the tables back, and forget what is in memory. A later fold opens them again."""
         if self._connection is not None:
-            engine = self._connection.engine
-            self._connection.close()
-            engine.dispose()
+            close(self._connection)
         self._connection = self._state = None
 
     def _error(self, fault: DBAPIError) -> StorageError:
-        path = self._folder / s.FILE
-        if s.damaged(fault):
-            return s.corrupt(path, self._shard, str(fault.orig))
-        return StorageError(f"shard {self._shard}: {path} cannot be written: {fault.orig}")
+        if self._site.damaged(fault):
+            return s.corrupt(self._site.name, self._shard, str(fault.orig))
+        return StorageError(f"shard {self._shard}: {self._site.name} cannot be written: {fault.orig}")
 
     # -- the tables
 
     def _open(self) -> "_State":
-        path = self._folder / s.FILE
-        self._make(path)
-        tables = Tables.find(self._folder, self._shard)
+        self._site.make()
+        tables = Tables.find(self._site)
         assert tables is not None
         state = _State(self._limits)
         try:
@@ -107,29 +109,10 @@ class Checkpointer:
         finally:
             tables.close()
         self._state = state
-        self._connection = s.connect(path).connect()
+        self._connection = self._site.write()
         return state
 
-    def _make(self, path: Path) -> None:
-        """See to it that there is a file of this version, and that its name is on disk."""
-        if path.exists():
-            return
-        engine = s.connect(path)
-        try:
-            with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                s.prepare(connection, path, self._shard)
-                connection.exec_driver_sql("COMMIT")
-        finally:
-            engine.dispose()
-        OsFiles().sync_folder(str(self._folder))
-
     # -- folding
-
-    def _records(self, segments: Sequence[Segment]) -> Iterator[Record]:
-        for _, last, path in segments:
-            if self._state is None or last > self._state.seq:
-                yield from read_segment(path, last_seq=last)
 
     def _fold(self, state: "_State", records: Iterable[Record], stopped: Callable[[], bool]) -> None:
         fault: NoFold | None = None
@@ -160,16 +143,16 @@ class Checkpointer:
         assert self._connection is not None
         more = True
         while more and not stopped():
-            more = s.give_back(self._connection)
+            more = self._site.give_back(self._connection)
 
     def _flush(self, state: "_State") -> None:
         """One transaction: what changed, and the position."""
         connection = self._connection
         assert connection is not None
         meta = {"position": state.seq, "clock": encode(state.replayer.clock), "at_ms": state.saver.engine.now_ms}
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        self._site.begin(connection, self.position)
         state.saver.save(connection, meta)
-        connection.exec_driver_sql("COMMIT")
+        self._site.commit(connection)
         state.saver.saved()
         self.position = state.seq
 

@@ -7,6 +7,8 @@ All implementations (segment files, memory, PostgreSQL) pass one suite, tests/co
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from flashq.errors import StorageError
+
 
 class Record(NamedTuple):
     """One tick, as it is read back."""
@@ -49,8 +51,15 @@ class Journal(Protocol):
     """All records up to this one are as durable as their promise asked for."""
     synced_seq: int
     """All records up to this one survive a power cut."""
+    kept_bytes: int
+    """Of events that may be folded, where no file says it."""
+    backlog_bytes: int
+    """Of events behind `durable_seq`, kept in memory until it has passed them."""
     on_durable: Callable[[int], None] | None
     """Called in the owner's thread with the new `durable_seq`, by a journal that writes behind `append`."""
+
+    on_fault: Callable[[StorageError], None] | None
+    """Called in the owner's thread by a journal that has failed outside of any call; `append` raises the same."""
 
     @property
     def room(self) -> bool:

@@ -59,6 +59,8 @@ class SegmentJournal:
         replay_from: int,
     ) -> None:
         self.on_durable: Callable[[int], None] | None = None
+        self.on_fault: Callable[[StorageError], None] | None = None
+        self.backlog_bytes = self.kept_bytes = 0
         self.durable_seq = self.synced_seq = 0
         self._folder = segments
         self._supply = supply

@@ -11,8 +11,8 @@ from flashq.errors import JournalCorrupt, StorageError
 from flashq.storage.journal_format import crc32c
 
 
-def next_epoch(data_folder: str | Path) -> int:
-    """The next epoch of the cluster whose data is in `data_folder`: 1, 2, 3 …
+def next_epoch(data_folder: str | Path, *, above: int = 0) -> int:
+    """The next epoch of the cluster whose data is in `data_folder`: 1, 2, 3 … It is larger than `above`.
 
     Waits for others that draw one at the same time. The file is one line, a number and its CRC-32C, overwritten
     in place within one sector. Raises JournalCorrupt if it is damaged, StorageError if it cannot be written.
@@ -23,19 +23,19 @@ def next_epoch(data_folder: str | Path) -> int:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            return _draw(fd, path)
+            return _draw(fd, path, above)
         finally:
             os.close(fd)
     except OSError as fault:
         raise StorageError(f"{path}: no epoch could be drawn: {fault.strerror}") from fault
 
 
-def _draw(fd: int, path: Path) -> int:
+def _draw(fd: int, path: Path, above: int) -> int:
     found = os.pread(fd, 64, 0)
-    epoch = _parse(found, path) + 1 if found else 1
+    epoch = max(_parse(found, path) if found else 0, above) + 1
     os.pwrite(fd, _line(epoch), 0)
     os.fsync(fd)
-    if epoch == 1:
+    if not found:
         _sync_name(path.parent)
     return epoch
 

@@ -15,6 +15,8 @@ class MemoryJournal:
         self.kept: list[Record] = list(records)
         """The records so far, oldest first, less those recycled; empty unless `keep`."""
         self.on_durable: Callable[[int], None] | None = None
+        self.on_fault: Callable[[StorageError], None] | None = None
+        self.backlog_bytes = self.kept_bytes = 0
         self.room = True
         self._epoch = epoch
         self._boot = boot

@@ -8,7 +8,6 @@ The checkpointer restores its thin engine in the same way; then payloads become 
 
 from array import array
 from collections.abc import Iterator
-from pathlib import Path
 from re import finditer
 from typing import Any, Final
 
@@ -37,6 +36,7 @@ from flashq.storage import schema as s
 from flashq.storage.queue_rest import set_buckets, set_queue_rest
 from flashq.storage.rows import RECORD, WAITING, crc_of, decode, defaults_of, leases_of, payloads_of, record_of
 from flashq.storage.sections import SECTIONS
+from flashq.storage.sites import Site, checked, close, meta_of
 
 _WAITING_RUN: Final = b"\\x%02x+" % WAITING
 
@@ -44,58 +44,43 @@ _WAITING_RUN: Final = b"\\x%02x+" % WAITING
 class Tables:
     """One shard's tables, open for reading at one position."""
 
-    def __init__(self, path: Path, shard: int, connection: Connection, meta: dict[str, Any]) -> None:
-        self.path = path
-        self.shard = shard
-        self.meta = meta
-        self.position: int = meta.get("position", 0)
-        """The last record of the journal that is in them; 0: none."""
+    def __init__(self, site: Site, connection: Connection) -> None:
+        self.site = site
         self.connection = connection
+        self.meta = meta_of(connection)
+        self.position: int = self.meta.get("position", 0)
+        """The last record of the journal that is in them; 0: none."""
 
     @classmethod
-    def find(cls, folder: Path, shard: int) -> "Tables | None":
-        """The tables in a shard's folder, None where there is no file.
+    def find(cls, site: Site) -> "Tables | None":
+        """The tables of a site, None where there are none.
 
-        Raises JournalCorrupt if the file is damaged, CheckpointTooNew if a later version wrote it.
+        Raises JournalCorrupt if they are damaged, CheckpointTooNew if a later version wrote them.
         """
-        path = folder / s.FILE
-        if not path.exists():
-            return None
-        with s.checked(path, shard):
-            engine = s.connect(path)
-            try:
-                connection = engine.connect()
-                connection.exec_driver_sql("BEGIN")
-                meta = s.read_meta(connection)
-                s.check_meta(meta, path, shard)
-            except BaseException:
-                engine.dispose()
-                raise
-        return cls(path, shard, connection, meta)
+        connection = site.read()
+        return cls(site, connection) if connection is not None else None
 
     def close(self) -> None:
-        """Give the file back."""
-        engine = self.connection.engine
-        self.connection.close()
-        engine.dispose()
+        """Give the connection back."""
+        close(self.connection)
 
     def restore(self, replayer: Replayer, restoring: "type[Restoring] | None" = None) -> None:
         """Fill the replayer's engine, which is new. Raises JournalCorrupt where rows are damaged."""
         restoring = restoring or Restoring
         if not self.position:
             return
-        with s.checked(self.path, self.shard):
+        with checked(self.site):
             try:
                 engine = replayer.engine
                 engine.begin(self.meta["at_ms"], decode(self.meta["clock"])[2])
                 restoring(self.connection, replayer.engine).run()
                 self._restore_meta(replayer)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
-                raise s.corrupt(self.path, self.shard, f"{type(e).__name__}: {e}") from e
+                raise s.corrupt(self.site.name, self.site.shard, f"{type(e).__name__}: {e}") from e
 
     def numbers(self, *columns: Column[int]) -> list[tuple[int, ...]]:
         """These columns of all rows of a table."""
-        with s.checked(self.path, self.shard):
+        with checked(self.site):
             return [tuple(row) for row in self.connection.execute(select(*columns))]
 
     def _restore_meta(self, replayer: Replayer) -> None:

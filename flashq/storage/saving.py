@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
+from sqlalchemy.dialects import postgresql
 
 from flashq.engine.jobs import Job, State
 from flashq.engine.leases import Done
@@ -358,8 +359,15 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
 
 
 def _replace(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
-    if rows:
+    """Insert, or take the place of rows with the same key. All columns are given."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
         connection.execute(insert(table).prefix_with("OR REPLACE"), rows)
+        return
+    query = postgresql.insert(table)
+    fresh = {column.name: query.excluded[column.name] for column in table.columns if not column.primary_key}
+    connection.execute(query.on_conflict_do_update(index_elements=list(table.primary_key), set_=fresh), rows)
 
 
 def _delete(connection: Connection, table: Table, column: str, values: Iterable[int]) -> None:

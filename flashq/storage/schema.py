@@ -1,4 +1,5 @@
-"""The tables of one shard: an SQLite file that holds its state up to one record of its journal.
+"""The tables of one shard, which hold its state up to one record of its journal: an SQLite file, or a schema of its own
+in PostgreSQL (`postgres/site.py`).
 
 For people: `jobs` (every job that has options or a history), `queues`, `dead_letters`, `completed` (what is kept of
 completed jobs, a row a stretch). Jobs without options that nobody had to look at one by one are no rows: their
@@ -13,17 +14,15 @@ One transaction is one fold: rows and position change together, on disk before a
 (`synchronous=FULL` in every durability).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Engine, Index, Integer, MetaData, String, Table, create_engine, event, select
-from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy import Column, Connection, Engine, Index, MetaData, Table, create_engine, event, inspect, select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
-from sqlalchemy.types import UserDefinedType
 
 from flashq.errors import CheckpointTooNew, JournalCorrupt
+from flashq.storage.columns import INTEGER, Payload, Scalar, Words
 
 SCHEMA: Final = 1
 FILE: Final = "tables.db"
@@ -35,72 +34,61 @@ GIVEN_PAGES: Final = 512
 """Given back to the file system at a time."""
 """SQLite carries its log over into the file past this (2 MiB): in small pieces, as large ones hold up the journal."""
 BUSY_MS: Final = 10_000
-
-
-class Anything(UserDefinedType[Any]):
-    """A value as it is: bytes, or text that people can read. Nothing is converted."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        return "BLOB"
-
-
 metadata: Final = MetaData()
 
 
 def _integer(name: str) -> Column[int]:
-    return Column(name, Integer, nullable=False)
+    return Column(name, INTEGER, nullable=False)
 
 
 def _text(name: str) -> Column[str]:
-    return Column(name, String, nullable=False)
+    return Column(name, Words(), nullable=False)
 
 
-META: Final = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", Anything()))
+META: Final = Table("meta", metadata, Column("key", Words(), primary_key=True), Column("value", Scalar()))
 QUEUES: Final = Table(
-    "queues", metadata, Column("name", String, primary_key=True), _integer("slot"), _integer("paused"),
+    "queues", metadata, Column("name", Words(), primary_key=True), _integer("slot"), _integer("paused"),
     _integer("waiting"), _integer("delayed"), _integer("active"), _integer("completed"), _integer("dead"),
     _integer("pushed_total"), _integer("completed_total"), _integer("failed_total"), _integer("used_at"),
-    _integer("completed_bytes"), Column("open_json", Integer), Column("open_msgpack", Integer),
-    Column("rest", Anything()),
+    _integer("completed_bytes"), Column("open_json", INTEGER), Column("open_msgpack", INTEGER),
+    Column("rest", Payload()),
 )  # fmt: skip
 JOBS: Final = Table(
-    "jobs", metadata, Column("id", Integer, primary_key=True), _integer("slot"), _text("queue"), _text("state"),
-    _integer("priority"), Column("data", Anything()), _integer("codec"), _integer("created_at"), _integer("run_at"),
-    _integer("started_at"), _integer("attempts"), _integer("max_attempts"), Column("error", String),
-    Column("rest", Anything()), _integer("crc"),
+    "jobs", metadata, Column("id", INTEGER, primary_key=True), _integer("slot"), _text("queue"), _text("state"),
+    _integer("priority"), Column("data", Payload()), _integer("codec"), _integer("created_at"), _integer("run_at"),
+    _integer("started_at"), _integer("attempts"), _integer("max_attempts"), Column("error", Words()),
+    Column("rest", Payload()), _integer("crc"),
 )  # fmt: skip
 DEAD_LETTERS: Final = Table(
-    "dead_letters", metadata, Column("no", Integer, primary_key=True), _integer("id"), _integer("slot"),
-    _text("queue"), _integer("died_at"), _integer("attempts"), Column("error", String),
+    "dead_letters", metadata, Column("no", INTEGER, primary_key=True), _integer("id"), _integer("slot"),
+    _text("queue"), _integer("died_at"), _integer("attempts"), Column("error", Words()),
     Index("dead_letters_id", "id"),
 )  # fmt: skip
 COMPLETED: Final = Table(
-    "completed", metadata, Column("queue", String, primary_key=True), Column("no", Integer, primary_key=True),
+    "completed", metadata, Column("queue", Words(), primary_key=True), Column("no", INTEGER, primary_key=True),
     _integer("slot"), _integer("first_id"), _integer("jobs"), _integer("bytes"), _integer("completed_at"),
-    _integer("started_at"), _integer("token"), _integer("codec"), Column("result", Anything()),
+    _integer("started_at"), _integer("token"), _integer("codec"), Column("result", Payload()),
 )  # fmt: skip
 SLOTS: Final = Table(
-    "slots", metadata, Column("slot", Integer, primary_key=True), _integer("next_page"), _integer("reserved_page"),
-    Column("bad", Anything()), Column("gone", Anything()),
+    "slots", metadata, Column("slot", INTEGER, primary_key=True), _integer("next_page"), _integer("reserved_page"),
+    Column("bad", Payload()), Column("gone", Payload()),
 )  # fmt: skip
 PAGES: Final = Table(
-    "pages", metadata, Column("id", Integer, primary_key=True), _integer("slot"), _text("queue"), _integer("codec"),
-    _integer("size"), _integer("records"), Column("defaults", Anything()), Column("at", Anything()),
-    Column("ms", Anything()), Column("kinds", Anything()), Column("leases", Anything()), _integer("crc"),
+    "pages", metadata, Column("id", INTEGER, primary_key=True), _integer("slot"), _text("queue"), _integer("codec"),
+    _integer("size"), _integer("records"), Column("defaults", Payload()), Column("at", Payload()),
+    Column("ms", Payload()), Column("kinds", Payload()), Column("leases", Payload()), _integer("crc"),
 )  # fmt: skip
 CHUNKS: Final = Table(
-    "chunks", metadata, Column("id", Integer, primary_key=True), _integer("slot"), _integer("places"),
-    _integer("crc"), Column("sizes", Anything()), Column("payloads", Anything()),
+    "chunks", metadata, Column("id", INTEGER, primary_key=True), _integer("slot"), _integer("places"),
+    _integer("crc"), Column("sizes", Payload()), Column("payloads", Payload()),
 )  # fmt: skip
 BLOCKS: Final = Table(
-    "blocks", metadata, Column("no", Integer, primary_key=True), _text("kind"), _integer("at_ms"),
-    Column("value", Anything()),
+    "blocks", metadata, Column("no", INTEGER, primary_key=True), _text("kind"), _integer("at_ms"),
+    Column("value", Payload()),
 )  # fmt: skip
 ENTRIES: Final = Table(
-    "entries", metadata, Column("kind", String, primary_key=True), Column("slot", Integer, primary_key=True),
-    Column("key", String, primary_key=True), Column("value", Anything()),
+    "entries", metadata, Column("kind", Words(), primary_key=True), Column("slot", INTEGER, primary_key=True),
+    Column("key", Words(), primary_key=True), Column("value", Payload()),
 )  # fmt: skip
 
 
@@ -136,29 +124,18 @@ def give_back(connection: Connection) -> bool:
     return bool(connection.exec_driver_sql("PRAGMA freelist_count").scalar_one() < free)
 
 
-@contextmanager
-def checked(path: Path, shard: int) -> Iterator[None]:
-    """What SQLite says of a damaged file, in our words. Raises JournalCorrupt."""
-    try:
-        yield
-    except DatabaseError as fault:
-        if not damaged(fault):
-            raise
-        raise corrupt(path, shard, str(fault.orig)) from fault
-
-
 def damaged(fault: DBAPIError) -> bool:
     """Whether the file is what is wrong, not the disk or the moment."""
     name = getattr(fault.orig, "sqlite_errorname", "")
     return name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_ERROR"))
 
 
-def corrupt(path: Path, shard: int, what: str) -> JournalCorrupt:
+def corrupt(path: str, shard: int, what: str) -> JournalCorrupt:
     """The error of a tables file that cannot be trusted."""
     return JournalCorrupt(f"shard {shard}: {path} is damaged: {what}")
 
 
-def prepare(connection: Connection, path: Path, shard: int) -> None:
+def prepare(connection: Connection, path: str, shard: int) -> None:
     """Make the tables where there are none yet; the caller holds a transaction.
 
     Raises CheckpointTooNew, or JournalCorrupt where the file is another shard's.
@@ -172,12 +149,12 @@ def prepare(connection: Connection, path: Path, shard: int) -> None:
 
 def read_meta(connection: Connection) -> dict[str, Any]:
     """The rows of `meta`; none where the file was never written."""
-    if connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE name = 'meta'").first() is None:
+    if not inspect(connection).has_table(META.name):
         return {}
     return {row.key: row.value for row in connection.execute(select(META))}
 
 
-def check_meta(meta: dict[str, Any], path: Path, shard: int) -> None:
+def check_meta(meta: dict[str, Any], path: str, shard: int) -> None:
     """Raises CheckpointTooNew or JournalCorrupt if these tables are not for this program and shard."""
     schema = meta.get("schema", SCHEMA)
     if not isinstance(schema, int):

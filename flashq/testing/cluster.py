@@ -67,7 +67,8 @@ class Cluster:
         self._http_lease = PortLease() if http else None
         self.http_port = self._http_lease.port if self._http_lease else 0
         """0 without HTTP."""
-        self._settings = dict(settings or {})
+        self.settings = dict(settings or {})
+        """Environment variables on top of ours."""
         self._command = list(command or flashq_command())
         self._process: subprocess.Popen[bytes] | None = None
         self._output = _Output()
@@ -117,7 +118,7 @@ class Cluster:
 
     def _environment(self) -> dict[str, str]:
         mine = {name: value for name, value in os.environ.items() if not name.startswith("FLASHQ_")}
-        return mine | {"PYTHONUNBUFFERED": "1"} | self._settings
+        return mine | {"PYTHONUNBUFFERED": "1"} | self.settings
 
     def wait_ready(self, timeout_s: float = START_S) -> None:
         """Wait until every shard serves. Raises ClusterError."""

@@ -187,6 +187,9 @@ class ChildContext:
     listeners: tuple[socket.socket, ...] = ()
     """Open doors, for routers: listening, shared with the other routers."""
 
+    database_run: str = ""
+    """The life of the cluster that has the database; empty without one."""
+
     def gid(self, number: int) -> int:
         """The id of the `number`-th connection this process accepts: unique over processes and restarts."""
         return self.incarnation << 32 | number

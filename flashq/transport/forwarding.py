@@ -305,10 +305,45 @@ class RemoteReplies:
         """The tick is committed: its replies may leave."""
         self._listed = False
         written, self._replies = self._replies, []
+        self.send(written)
+
+    def send(self, written: list[tuple[Incoming, bytes]]) -> None:
+        """Let replies leave."""
         for incoming, body in written:
             # Answered already: carrying it out failed after its reply was ready, and the caller was told so.
             if not incoming.answered and not incoming.reply(body):
                 self._on_undelivered(body)
+
+    def set_aside(self) -> "RemoteAside":
+        """The tick is not on disk yet: its replies, taken out."""
+        self._listed = False
+        written, self._replies = self._replies, []
+        return RemoteAside(self, written)
+
+
+class RemoteAside:
+    """Replies to other processes, of one tick that is not on disk yet."""
+
+    __slots__ = ("_replies", "_written")
+
+    def __init__(self, replies: RemoteReplies, written: list[tuple[Incoming, bytes]]) -> None:
+        self._replies = replies
+        self._written = written
+
+    def release(self) -> None:
+        """Let them leave."""
+        written, self._written = self._written, []
+        self._replies.send(written)
+
+    def give_up(self, reason: str) -> list[bytes]:
+        """Refusals leave. Who waits for another reply has a deadline of its own, and sends back what comes later."""
+        refused = [
+            (incoming, body) for incoming, body in self._written
+            if not incoming.flags & INTERNAL and replies.outcome_unknown(incoming.codec, body, reason) is None
+        ]  # fmt: skip
+        self._written = [item for item in self._written if item not in refused]
+        self._replies.send(refused)
+        return []
 
 
 class RemoteLink:

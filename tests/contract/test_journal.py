@@ -8,12 +8,17 @@ from typing import Literal, Protocol
 
 import pytest
 
+from flashq.database_url import parse
 from flashq.errors import StorageError
 from flashq.storage.contract import Files, Journal, Record
 from flashq.storage.files import OsFiles
 from flashq.storage.journal import SegmentJournal
 from flashq.storage.memory import MemoryJournal
+from flashq.storage.postgres import ownership
+from flashq.storage.postgres.journal import DatabaseJournal
+from flashq.storage.postgres.server import Server
 from flashq.testing.files import SimulatedDisk
+from flashq.testing.postgres import PostgresServer
 
 BOOT = "6a1f0e9c-0000-4000-8000-000000000001"
 
@@ -77,10 +82,35 @@ class SegmentHome:
         journal._supply._background.shutdown(wait=True)
 
 
-@pytest.fixture(params=["memory", "commit", "fsync", "commit simulated", "fsync simulated"])
+class DatabaseHome:
+    recycles = True
+
+    def __init__(self, url: str, folder: Path) -> None:
+        self._epochs = count(1)
+        self._server = Server(parse(url))
+        self._folder = folder
+        ownership.take(self._server, 1, (0,) * 1024)
+
+    def open(self, *, replay_from: int = 0) -> Journal:
+        return DatabaseJournal.open(
+            self._server, self._folder, shard=0, epoch=next(self._epochs), boot=BOOT, replay_from=replay_from
+        )
+
+    def kill(self, journal: Journal) -> None:
+        assert isinstance(journal, DatabaseJournal)
+        assert journal._line is not None
+        journal._line.close()  # as the kernel does it
+
+
+@pytest.fixture(
+    params=["memory", "commit", "fsync", "commit simulated", "fsync simulated", "psycopg", "psycopg2"],
+)
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Home:
     if request.param == "memory":
         return MemoryHome()
+    if request.param.startswith("psycopg"):
+        postgres: PostgresServer = request.getfixturevalue("postgres")
+        return DatabaseHome(postgres.database(request.param), tmp_path)
     durability, simulated, _ = (*request.param.split(), "", "")[:3]
     files = SimulatedDisk() if simulated else OsFiles()
     return SegmentHome("/data/shard-00" if simulated else str(tmp_path / "shard-00"), durability, files)

@@ -22,6 +22,7 @@ from flashq.errors import FlashqError
 from flashq.storage import checkpointer
 from flashq.storage.checkpointer import Checkpointer
 from flashq.storage.recovery import Tables
+from flashq.storage.sites import FileSite
 from flashq.testing.engine_kit import EngineKit, Spec, check_counts, decoded, drained, engine_facts
 from tests.unit.engine.orchestration import push_flow
 
@@ -42,7 +43,7 @@ class Life:
         self.kit.start()
         self.held: dict[int, int] = {}
         self.ids: list[int] = []
-        self.checkpointer = Checkpointer(folder, 0, LIMITS)
+        self.checkpointer = Checkpointer(FileSite(folder, 0), LIMITS)
         self.folded = 0
         self.known: list[int] = []
         """Some ids that jobs may depend on."""
@@ -251,7 +252,7 @@ class Life:
         kit = self.kit
         engine = Engine(epoch=1, limits=LIMITS)
         replayer = Replayer(engine)
-        tables = Tables.find(self.folder, 0)
+        tables = Tables.find(FileSite(self.folder, 0))
         position = 0
         if tables is not None:
             tables.restore(replayer)

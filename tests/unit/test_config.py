@@ -83,9 +83,18 @@ class TestSources:
         _file("port = ")
         assert _error().startswith("configuration file flashq.toml: ")
 
-    def test_postgresql_is_refused_until_it_is_supported(self) -> None:
-        assert "\n" not in _error({"DATABASE_URL": "postgresql://u:secret@h/d"})
-        assert "secret" not in _error({"DATABASE_URL": "postgresql://u:secret@h/d"})
+    @pytest.mark.parametrize("url", ["mysql://u:secret@h/d", "postgresql+asyncpg://u:secret@h/d", "u:secret@h"])
+    def test_database_of_another_make_is_refused_without_a_word_of_its_password(self, url: str) -> None:
+        error = _error({"DATABASE_URL": url})
+        assert error.startswith("database_url = ")
+        assert "allowed is postgresql://" in error
+        assert "secret" not in error
+        assert "\n" not in error
+
+    def test_database_and_memory_contradict_each_other(self) -> None:
+        error = _error({"DATABASE_URL": "postgres://u:secret@h/d", "FLASHQ_DURABILITY": "memory"})
+        assert error.startswith('durability = "memory"')
+        assert "secret" not in error
 
 
 class TestUnknownKeys:

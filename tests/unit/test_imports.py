@@ -12,7 +12,7 @@ import pytest
 import flashq
 
 ROOT: Final = Path(flashq.__file__).parent
-GROUND: Final = frozenset({"errors", "clock", "config", "lifecycle", "machine", "units"})
+GROUND: Final = frozenset({"errors", "clock", "config", "database_url", "lifecycle", "machine", "units"})
 _PROTOCOL: Final = GROUND | {"protocol"}
 _ENGINE: Final = _PROTOCOL | {"engine"}
 _STORAGE: Final = _ENGINE | {"storage"}

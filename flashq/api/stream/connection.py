@@ -16,7 +16,7 @@ from typing import Final, cast
 from flashq.api.stream.ticks import Ticks
 from flashq.protocol.dispatch import Codec, Dispatcher
 from flashq.protocol.happenings import lagged
-from flashq.protocol.replies import failure_text
+from flashq.protocol.replies import failure_text, outcome_unknown
 from flashq.transport.handover import Handed, HandoverSender, hand_on
 
 TEXT_STARTS: Final = b"{\n\r \t"
@@ -70,6 +70,34 @@ class HeldReply:
         return True
 
 
+class AsideReplies:
+    """Replies of one tick that is not on disk yet."""
+
+    __slots__ = ("_connection", "_out")
+
+    def __init__(self, connection: "Connection", out: list[bytes]) -> None:
+        self._connection = connection
+        self._out = out
+
+    def release(self) -> None:
+        """Write them."""
+        self._connection.write_aside(self._out)
+
+    def give_up(self, reason: str) -> list[bytes]:
+        """Say of each request that it may have been carried out or not; the replies that are not sent."""
+        kept, unsent = [], []
+        for body in self._out if self._connection.codec is _TEXT else self._out[1::2]:
+            instead = outcome_unknown(self._connection.codec, body, reason)
+            kept.append(instead or body)
+            if instead is not None:
+                unsent.append(body)
+        if self._connection.codec is not _TEXT:
+            kept = [piece for body in kept for piece in (len(body).to_bytes(4, "big"), body)]
+        self._out = []
+        self._connection.write_aside(kept, more=True)
+        return unsent
+
+
 class Connection(asyncio.Protocol):
     """A client over TCP or a Unix socket."""
 
@@ -79,7 +107,7 @@ class Connection(asyncio.Protocol):
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
         "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing",
         "_event_bytes", "_large", "_stalled", "_streak", "_streak_shard", "on_wander", "_leaving", "_missed",
-        "_cut", "_sealed",
+        "_cut", "_sealed", "_aside", "holds_input",
         "codec", "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
@@ -126,6 +154,9 @@ class Connection(asyncio.Protocol):
         self._stalled = False
         """Whole requests in `_parts` wait until the replies to those before have been written."""
         self._streak = 0
+        self._aside = 0
+        """Ticks whose replies wait elsewhere until they are on disk."""
+        self.holds_input = False
         self._streak_shard = -1
         self.on_wander: Callable[[Connection, int], bool] | None = None
         """Hands the connection on to a shard that it keeps talking to; False if that could not be done."""
@@ -136,6 +167,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=BACKLOG_BYTES, low=BACKLOG_BYTES // 4)
         self._fd = self._transport.get_extra_info("socket").fileno()
+        if self.holds_input:
+            self._pause_reading()
         if self.first:
             self.data_received(b"")
 
@@ -426,7 +459,8 @@ class Connection(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Nothing of it is in flight: it may be handed to another process."""
-        return not (self._held or self._in_flight or self._out or self._parts or self._paused_writing or self._ended)
+        busy = self._held or self._in_flight or self._out or self._aside or self._parts
+        return not (busy or self._paused_writing or self._ended)
 
     # -- output
 
@@ -453,11 +487,37 @@ class Connection(asyncio.Protocol):
             if not self._transport.get_write_buffer_size():
                 self.on_wander(self, self._streak_shard)
             return
-        if self._ended and (self._cut or not (self._held or self._in_flight)):
+        if self._ended and (self._cut or not (self._held or self._in_flight or self._aside)):
             if self._closing:
                 self._leave()
             else:
                 self._transport.close()
+
+    def set_aside(self) -> AsideReplies:
+        """The tick is not on disk yet: its replies, taken out."""
+        self._event_bytes = 0
+        self._listed = False
+        self._aside += 1
+        out, self._out = self._out, []
+        return AsideReplies(self, out)
+
+    def write_aside(self, out: list[bytes], *, more: bool = False) -> None:
+        """Write replies that were set aside; `more`: their tick is not over."""
+        if not more:
+            self._aside -= 1
+        if out and not self.lost:
+            self._send(b"".join(out))
+        if not (self._aside or self._out or self._listed):
+            self.flush()
+
+    def hold_input(self, on: bool) -> None:
+        """Stop reading until this is taken back."""
+        self.holds_input = on
+        if self._fd >= 0 and not self.lost:
+            if on:
+                self._pause_reading()
+            else:
+                self._resume_reading()
 
     def _leave(self) -> None:
         """Close after a fault, in a way that lets the client read why.
@@ -504,7 +564,7 @@ class Connection(asyncio.Protocol):
     def _resume_reading(self) -> None:
         bounds = self._bounds
         full = self._in_flight >= bounds.in_flight_requests_max or self._in_flight_bytes >= bounds.in_flight_bytes_max
-        stays = full or self._paused_writing or self._stalled
+        stays = full or self._paused_writing or self._stalled or self.holds_input
         if self._paused_reading and not stays and not self._transport.is_closing():
             self._paused_reading = False
             self._transport.resume_reading()

@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -34,7 +35,7 @@ class StreamGateway:
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, settings: Settings, dispatcher: Dispatcher,
-        access: Access, *, on_begin: Callable[[int, int], None], on_end: Callable[[], None], inline: bool,
+        access: Access, *, on_begin: Callable[[int, int], None], on_end: Callable[[], list[Any] | None], inline: bool,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._dispatcher = dispatcher
@@ -56,6 +57,7 @@ class StreamGateway:
         self._leaving: Callable[[int, int], list[int] | None] = _never
         self._left: Callable[[int], None] = _nobody
         self._adopting: set[asyncio.Task[object]] = set()
+        self._holding_input = False
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -69,6 +71,7 @@ class StreamGateway:
         connection.on_wander = self._wander
         if codec is not None:
             connection.codec, connection.first = codec, None
+        connection.holds_input = self._holding_input
         self._connections.add(connection)
         self._watch_stranger(connection)
         task = self._loop.create_task(self._connect(sock, connection))
@@ -151,6 +154,12 @@ class StreamGateway:
             return False
         self._left(connection.gid)
         return True
+
+    def hold_input(self, on: bool) -> None:
+        """Read nothing of any connection until this is taken back."""
+        self._holding_input = on
+        for connection in self._connections:
+            connection.hold_input(on)
 
     async def _connect(self, sock: socket.socket, connection: Connection) -> None:
         try:

@@ -15,10 +15,26 @@ _PROBE_AFTER: Final = 32
 _QUIET_TICKS: Final = 4
 
 
+class SetAside(Protocol):
+    """The replies that one connection has of one tick, until that tick is on disk."""
+
+    def release(self) -> None:
+        """It is: write them."""
+
+    def give_up(self, reason: str) -> list[bytes]:
+        """It is not, after all the time that a request has: say so instead, as far as that is ours to say.
+
+        The replies that will never be sent. `release` is called all the same, when it is on disk.
+        """
+
+
 class Flushed(Protocol):
     """Something with replies to write at the end of a tick."""
 
     def flush(self) -> None: ...
+
+    def set_aside(self) -> SetAside:
+        """What `flush` would write, taken out."""
 
 
 class Ticks:
@@ -29,7 +45,7 @@ class Ticks:
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, *, bytes_max: int, inline: bool,
-        on_begin: Callable[[int, int], None], on_end: Callable[[], None],
+        on_begin: Callable[[int, int], None], on_end: Callable[[], list[SetAside] | None],
     ) -> None:  # fmt: skip
         self._loop = loop
         self.clock = clock
@@ -37,7 +53,8 @@ class Ticks:
         self.inline = inline
         self.on_begin = on_begin
         self.on_end = on_end
-        """Commits; what is in `dirty` is then flushed by `end`."""
+        """Commits; what is in `dirty` is then flushed by `end`. A list: it is not on disk yet, so the replies of the
+        tick are put there instead, and released by whoever made the list."""
         self.dirty: list[Flushed] = []
         self.is_open = False
         self.bytes = 0
@@ -94,11 +111,14 @@ class Ticks:
         """Commit and answer."""
         if not self.is_open:
             return
-        self.on_end()
+        waiting = self.on_end()
         self.is_open = False
         self.bytes = 0
         dirty = self.dirty
-        if len(dirty) == 1:
+        if waiting is not None:
+            self.dirty = []
+            waiting.extend([one.set_aside() for one in dirty])
+        elif len(dirty) == 1:
             dirty.pop().flush()
         elif dirty:
             self.dirty = []

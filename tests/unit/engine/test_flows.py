@@ -14,6 +14,7 @@ from flashq.engine.replay import Replayer
 from flashq.errors import RequestError
 from flashq.storage.checkpointer import Checkpointer
 from flashq.storage.recovery import Tables
+from flashq.storage.sites import FileSite
 from flashq.testing.engine_kit import EngineKit, check_counts, drained, engine_facts
 from flashq.testing.shards import Shards
 from tests.unit.engine.orchestration import cancel, finish, link, push_flow, record, revive, state
@@ -454,7 +455,7 @@ def test_bundle_that_waits_while_the_tables_are_written_is_whole(
     ((kit, pair),) = shards.waiting()
     _, _, through = shards.carry(kit, pair)
     mine = shards.of_queue(far)
-    checkpointer = Checkpointer(tmp_path, 1, shards.limits)
+    checkpointer = Checkpointer(FileSite(tmp_path, 1), shards.limits)
     checkpointer.fold_records(mine.memory.kept)
     assert engine_facts(restored(tmp_path, mine)) == engine_facts(mine.engine)
     shards.answer(kit, pair, through)
@@ -470,7 +471,7 @@ def restored(folder: Path, kit: EngineKit) -> Engine:
     """What a shard holds that starts from the tables alone."""
     engine = Engine(epoch=1, limits=kit.limits)
     replayer = Replayer(engine)
-    tables = Tables.find(folder, 1)
+    tables = Tables.find(FileSite(folder, 1))
     assert tables is not None
     tables.restore(replayer)
     assert tables.position == kit.memory.durable_seq

@@ -19,6 +19,7 @@ from flashq.storage.checkpointer import Checkpointer, NoFold
 from flashq.storage.folds import FOLDS
 from flashq.storage.recovery import Tables
 from flashq.storage.saving import Saver
+from flashq.storage.sites import FileSite
 from flashq.testing.engine_kit import EngineKit, engine_facts
 
 LIMITS = Limits(keep_completed_count=2)
@@ -33,7 +34,7 @@ def kit() -> EngineKit:
 
 @pytest.fixture
 def checkpointer(tmp_path: Path) -> Iterator[Checkpointer]:
-    one = Checkpointer(tmp_path, 0, LIMITS)
+    one = Checkpointer(FileSite(tmp_path, 0), LIMITS)
     yield one
     one.close()
 
@@ -53,7 +54,7 @@ def change(folder: Path, statement: str, *values: Any) -> None:
 def restored(folder: Path) -> Engine:
     """The state of the tables alone."""
     engine = Engine(epoch=2, limits=LIMITS)
-    tables = Tables.find(folder, 0)
+    tables = Tables.find(FileSite(folder, 0))
     assert tables is not None
     with closing(tables):
         tables.restore(Replayer(engine))

@@ -6,6 +6,7 @@ from flashq import __version__
 from flashq.api.http.pages.health import mono_ms
 from flashq.api.http.pages.page import Asked, Page
 from flashq.api.http.pages.storage import S3_OFF, sqlite_settings
+from flashq.database_url import masked
 from flashq.errors import InvalidArgument
 
 _GROUP: Final = "Settings"
@@ -17,7 +18,8 @@ async def _settings(asked: Asked) -> Any:
     return {
         "version": __version__, "tcp_port": s.port, "http_port": s.http_port, "durability": s.durability,
         "shards": s.shards, "sqlite": sqlite_settings(host), "s3_backup": S3_OFF,
-        "database_connected": False, "database_url": None,
+        "database_connected": bool(s.database_url),
+        "database_url": masked(s.database_url) if s.database_url else None,
         "auth_enabled": host.access.required, "auth_token_count": len(s.auth_tokens) + host.access.named,
         "uptime_seconds": max(0, mono_ms() - host.state.header.started_mono_ms) // 1_000,
         "limits": {name: getattr(s, name) for name in _LIMITS},
