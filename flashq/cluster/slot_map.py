@@ -57,9 +57,28 @@ def find_map(data: Path) -> SlotMap | None:
     return _parse(path) if path.exists() else None
 
 
+def begin_move(data: Path) -> None:
+    """Until `write_map`, what is in `data` is part of a migration, and no cluster starts on it."""
+    with (data / FILE).open("wb") as file:
+        file.write(b'{"moving": true}\n')
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def shards_of(data: Path) -> int:
+    """How many shards the data is laid out for. Raises ConfigError if it is no cluster's."""
+    if not (data / FILE).exists():
+        raise ConfigError(f"data = {data}: no cluster has kept anything here: there is no {FILE}")
+    return _parse(data / FILE).shards
+
+
 def _parse(path: Path) -> SlotMap:
     try:
         content = json.loads(path.read_bytes())
+        if "moving" in content:
+            raise ConfigError(
+                f"{path.parent}: a migration into this folder was broken off: remove it, and migrate again"
+            )
         form, version, shards, owners = (content[key] for key in ("format", "version", "shards", "owners"))
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is damaged ({error!r}): restore it from a backup of the data folder") from error

@@ -12,6 +12,7 @@ import contextlib
 import os
 import pwd
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -108,25 +109,31 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill -9 of the postmaster; its children notice and end. Returns when they have."""
         assert self._process is not None
+        children = [os.pidfd_open(pid) for pid in self._children()]
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
-        self._wait_for_children()
+        for child in children:
+            if not select.select([child], [], [], START_S)[0]:
+                raise AssertionError("a process of a killed PostgreSQL does not end")
+            os.close(child)
+
+    def signal_all(self, how: signal.Signals) -> None:
+        """Send a signal to the postmaster and all its processes: SIGSTOP makes it hang, SIGCONT go on."""
+        assert self._process is not None
+        for pid in (self._process.pid, *self._children()):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, how)
+
+    def _children(self) -> list[int]:
+        assert self._process is not None
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
 
     def stop(self) -> None:
         """An immediate shutdown, which leaves a recovery to the next start."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGQUIT)
             self._process.wait(START_S)
-
-    def _wait_for_children(self) -> None:
-        """Until the shared memory of the killed server is nobody's, or the next start is refused."""
-        assert self._process is not None
-        group = self._process.pid
-        deadline = time.monotonic() + START_S
-        with contextlib.suppress(ProcessLookupError):
-            while time.monotonic() < deadline:
-                os.killpg(group, 0)
-                time.sleep(0.01)  # polled: they are not our children
 
     def url(self, database: str, driver: str = "", *, port: int | None = None) -> str:
         """The URL of a database. `driver`: "psycopg2", or empty; `port`: of a proxy."""

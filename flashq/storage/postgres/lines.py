@@ -7,6 +7,7 @@ itself takes in the server, while this costs what the driver does.
 Every statement is a transaction: it takes the shard's row FOR SHARE and inserts nothing unless the epoch is ours.
 """
 
+import os
 from collections.abc import Sequence
 from struct import pack
 from typing import Any, Final, NamedTuple, Protocol
@@ -78,9 +79,11 @@ class PreparedLine:
             if result.status != pq.ExecStatus.COMMAND_OK:
                 raise LineBroken(_words(result.error_message))
         wire.nonblocking = 1
+        # One of our own: libpq closes its descriptor by itself when the connection breaks, while a loop still has it.
+        self._fd = os.dup(wire.socket)
 
     def fileno(self) -> int:
-        return self._wire.socket
+        return self._fd
 
     def insert(self, rows: Sequence[Row]) -> bool:
         try:
@@ -121,6 +124,9 @@ class PreparedLine:
 
     def close(self) -> None:
         self._connection.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def _words(message: bytes) -> str:
@@ -146,6 +152,7 @@ class PlainLine:
         """`connection` was made with `async_=1`, and is connected."""
         self._connection = connection
         self._cursor = connection.cursor()
+        self._fd = os.dup(connection.fileno())
         self._under_way = False
         template = {"shard": shard, "epoch": epoch, "seq": "%s", "at": "%s", "mono": "%s", "events": "%s"}
         self._one = _ONE.format(**template)
@@ -153,7 +160,7 @@ class PlainLine:
         self._many = _MANY.format(**(template | arrays))
 
     def fileno(self) -> int:
-        return int(self._connection.fileno())
+        return self._fd
 
     def insert(self, rows: Sequence[Row]) -> bool:
         try:
@@ -188,3 +195,6 @@ class PlainLine:
     def close(self) -> None:
         self._cursor = None
         self._connection.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -13,10 +13,12 @@ import time
 import uuid
 from typing import Any, Final, NamedTuple
 
-from flashq.errors import CheckpointTooNew, ConfigError, Fenced, JournalCorrupt
+from flashq.errors import CheckpointTooNew, ConfigError, Fenced, JournalCorrupt, StorageError
 from flashq.storage.postgres.server import DRIVER_ERRORS, Server, first, one_line, rows, run
 
 FORMAT: Final = 1
+MOVING: Final = 0
+"""A format that nothing is read in."""
 _LIVE_LOCK: Final = 0x666C617368710001
 """Held shared by the session of every shard that may write."""
 _SETUP_LOCK: Final = 0x666C617368710002
@@ -75,6 +77,42 @@ def take(server: Server, shards: int, owners: tuple[int, ...]) -> Taken:
     return taken
 
 
+def shards_of(server: Server) -> int:
+    """How many shards the database is laid out for. Raises ConfigError if no cluster has kept anything in it."""
+    shards = _shards(server)
+    if shards is None:
+        raise ConfigError(f"database_url = {server.url.shown}: no cluster has kept anything here")
+    return shards
+
+
+def check_empty(server: Server) -> None:
+    """Raises ConfigError if the database is a cluster's."""
+    if _shards(server) is not None:
+        raise ConfigError(f"migrate: {server.url.shown} is not empty: it has a schema flashq; name a new database")
+
+
+def _shards(server: Server) -> int | None:
+    try:
+        connection = server.connect("look")
+    except StorageError as fault:
+        raise ConfigError(f"database_url = {fault}") from fault
+    try:
+        if first(connection, "SELECT to_regclass('flashq.cluster')")[0] is None:
+            return None
+        return int(first(connection, "SELECT shards FROM flashq.cluster")[0])
+    finally:
+        connection.close()
+
+
+def set_moving(server: Server, *, moving: bool) -> None:
+    """While it moves, what is in the database is part of a migration, and no cluster starts on it."""
+    connection = server.connect("migrate")
+    try:
+        run(connection, "UPDATE flashq.cluster SET format = %s", (MOVING if moving else FORMAT,))
+    finally:
+        connection.close()
+
+
 def _wait_until_free(server: Server, connection: Any) -> None:
     deadline = time.monotonic() + WAIT_S
     while not first(connection, "SELECT pg_try_advisory_xact_lock(%s)", (_LIVE_LOCK,))[0]:
@@ -96,6 +134,10 @@ def _take(server: Server, connection: Any, shards: int, owners: tuple[int, ...])
     cluster, form, has, version, found = first(
         connection, "SELECT id, format, shards, slots_version, owners FROM flashq.cluster FOR UPDATE"
     )
+    if form == MOVING:
+        raise ConfigError(
+            f"database_url = {server.url.shown}: a migration into it was broken off: drop it, and migrate again"
+        )
     if form > FORMAT:
         raise CheckpointTooNew(f"database_url = {server.url.shown}: written by a later flashq (format {form})")
     if has != shards:
