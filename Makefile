@@ -1,7 +1,8 @@
 # make start    install into ./.venv and start a cluster on ./data
 # make test     install what tests need and run them
 # make check    what CI runs: style, types, import rules, known holes, tests
-# make conformance   the protocol from outside: ADDR=host:port asks a running server, SHARDS=1|2|32 starts one so large
+# make conformance   the protocol from outside: ADDR=host:port asks a running server, SHARDS=1|2|32 starts one so large,
+#                    DATABASE=psycopg|psycopg2 on PostgreSQL
 # make load     measure (see python -m loadtest --help);   make soak    the long campaigns
 #
 # Variables: ARGS="..." goes to the command; JOBS=4 is the number of test processes; PYTHON=python3.12 picks one.
@@ -14,6 +15,7 @@ ARGS ?=
 JOBS ?= auto
 ADDR ?=
 SHARDS ?= 2
+DATABASE ?=
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 BIN := .venv/bin
@@ -54,8 +56,8 @@ audit: $(DEV)
 imports: $(DEV)
 	$(BIN)/lint-imports
 
-conformance: $(TEST)
-	CONFORMANCE_ADDR='$(ADDR)' CONFORMANCE_SHARDS='$(SHARDS)' \
+conformance: $(TEST) debian
+	CONFORMANCE_ADDR='$(ADDR)' CONFORMANCE_SHARDS='$(SHARDS)' CONFORMANCE_DATABASE='$(DATABASE)' \
 		$(BIN)/python -m pytest -n $(JOBS) -m conformance $(ARGS) tests/conformance
 
 load: $(TEST) debian

@@ -1,7 +1,9 @@
 """The suite runs every test over both codecs and all ways through a server: one of its own, or CONFORMANCE_ADDR.
 
 Settings are environment variables: CONFORMANCE_ADDR (host:port of a running server; none: a cluster is started),
-CONFORMANCE_SHARDS (of that server or for ours; default 2). At the end stands a count per section, codec and path.
+CONFORMANCE_SHARDS (of that server or for ours; default 2), CONFORMANCE_DATABASE (psycopg or psycopg2: ours keep their
+jobs in a PostgreSQL that is started, by this driver; none: in files). At the end stands a count per section, codec and
+path.
 """
 
 from collections import Counter
@@ -12,7 +14,7 @@ import pytest
 
 from flashq.testing.cluster import Cluster
 from tests.conformance.peer import CODECS, Peer
-from tests.conformance.ways import ADDR, PATHS, SHARDS, Address, Way
+from tests.conformance.ways import ADDR, DRIVER, PATHS, SHARDS, Address, Way
 
 OWN_SERVER: Final = "own_server"
 """Mark of tests that need a server with settings of their own, or that kill it: not for one at an address."""
@@ -41,13 +43,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[Address]:
+def store(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The settings that say where a server of our own keeps its jobs."""
+    return {"DATABASE_URL": request.getfixturevalue("postgres").database(DRIVER)} if DRIVER else {}
+
+
+@pytest.fixture(scope="module")
+def own_store(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The same, for a second server of a file."""
+    return {"DATABASE_URL": request.getfixturevalue("postgres").database(DRIVER)} if DRIVER else {}
+
+
+@pytest.fixture(scope="module")
+def address(request: pytest.FixtureRequest) -> Iterator[Address]:
     """The server that is asked; one of our own lives for one file, as a shard lists its first thousand queues only."""
     if ADDR:
         host, _, port = ADDR.rpartition(":")
         yield Address(host or "127.0.0.1", int(port), SHARDS)
         return
-    with Cluster(shards=SHARDS, durability="commit") as cluster:
+    store = request.getfixturevalue("store")
+    with Cluster(shards=SHARDS, durability="commit", settings=store) as cluster:
         yield Address("127.0.0.1", cluster.port, SHARDS)
 
 

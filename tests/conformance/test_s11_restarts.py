@@ -12,8 +12,8 @@ pytestmark = pytest.mark.own_server
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with Cluster(shards=SHARDS, durability="commit") as one:
+def cluster(store: dict[str, str]) -> Iterator[Cluster]:
+    with Cluster(shards=SHARDS, durability="commit", settings=store) as one:
         yield one
 
 

@@ -24,9 +24,10 @@ def test_token_must_be_said(c: Peer) -> None:
 
 
 @pytest.fixture(scope="module")
-def locked() -> Iterator[Address]:
+def locked(own_store: dict[str, str]) -> Iterator[Address]:
     """A server with tokens, and with a data folder like any (F46)."""
-    with Cluster(shards=SHARDS, durability="commit", settings={"AUTH_TOKENS": f"{TOKEN},{OTHER_TOKEN}"}) as cluster:
+    settings = {"AUTH_TOKENS": f"{TOKEN},{OTHER_TOKEN}"}
+    with Cluster(shards=SHARDS, durability="commit", settings=settings | own_store) as cluster:
         yield Address("127.0.0.1", cluster.port, SHARDS)
 
 

@@ -22,6 +22,8 @@ PATHS: Final = (OWN, OTHER, ROUTER)
 SLOTS: Final = 1024
 ADDR: Final = os.environ.get("CONFORMANCE_ADDR", "")
 SHARDS: Final = int(os.environ.get("CONFORMANCE_SHARDS") or 2)
+DRIVER: Final = os.environ.get("CONFORMANCE_DATABASE", "")
+"""Of the database that servers of our own keep their jobs in; empty: files."""
 
 
 def shard_of(queue: str, shards: int) -> int:
