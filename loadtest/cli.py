@@ -10,6 +10,7 @@ from rich.markdown import Markdown
 from loadtest import crash as campaigns
 from loadtest import speed
 from loadtest.rows import DURABILITIES
+from loadtest.servers import DATABASES
 
 app = typer.Typer(add_completion=False, rich_markup_mode="rich", no_args_is_help=False)
 console = Console()
@@ -28,7 +29,9 @@ def measure(
     context: typer.Context,
     only: Annotated[str, typer.Option(help=f"Rows, comma separated: {', '.join(speed.NAMES)}.")] = "",
     rounds: Annotated[int, typer.Option(min=1, help="Alternating rounds; the table has their medians.")] = 5,
-    durability: Annotated[str, typer.Option(help="Durabilities of flashq, comma separated.")] = ",".join(DURABILITIES),
+    durability: Annotated[
+        str, typer.Option(help="Durabilities of flashq, comma separated; psycopg: on PostgreSQL.")
+    ] = ",".join(DURABILITIES),
     reference: Annotated[
         Path | None, typer.Option(exists=True, dir_okay=False, help="A server script to measure beside.")
     ] = None,
@@ -46,7 +49,7 @@ def measure(
     plan = speed.Plan(
         only=_names(only, speed.NAMES, "--only"),
         rounds=rounds,
-        durabilities=_names(durability, DURABILITIES, "--durability"),
+        durabilities=_names(durability, (*DURABILITIES, *DATABASES), "--durability"),
         reference=reference,
         out=out,
         folder=folder,

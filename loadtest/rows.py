@@ -8,7 +8,7 @@ from typing import Final
 
 from loadtest import workloads
 from loadtest.bench import Bench
-from loadtest.servers import BEANSTALKD, ECHO, SYNCED_ECHO, flashq_name, reference_name
+from loadtest.servers import BEANSTALKD, DATABASES, ECHO, SYNCED_ECHO, flashq_name, reference_name
 from loadtest.workloads import Sample
 
 DURABILITIES: Final = ("memory", "commit", "fsync")
@@ -59,7 +59,7 @@ class Row:
     def servers(self) -> list[str]:
         """Names of all servers that it may be run on."""
         references = [reference_name(durability) for durability in DURABILITIES if self.referenced]
-        return [*self.beside, *map(flashq_name, DURABILITIES), *references]
+        return [*self.beside, *map(flashq_name, (*DURABILITIES, *DATABASES)), *references]
 
     def met(self, target: Target, value: float, beside: float) -> bool:
         """Whether a figure of flashq's keeps a target."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from flashq.testing.cluster import Cluster
 from flashq.testing.ports import PortLease
+from flashq.testing.postgres import PostgresServer
 from loadtest.dialects import Beanstalkd, Dialect, Echo, Flashq
 from loadtest.processes import family
 
@@ -24,6 +25,8 @@ ECHO: Final = "echo"
 SYNCED_ECHO: Final = "echo + fdatasync"
 BEANSTALKD: Final = "beanstalkd"
 BARE_HTTP: Final = "bare ASGI"
+DATABASES: Final = ("psycopg", "psycopg2")
+"""Drivers, in the place of a durability: flashq on PostgreSQL with its syncs on."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,14 @@ class Servers(contextlib.ExitStack):
         self._shards = shards
 
     def flashq(self, durability: str) -> Server:
-        cluster = Cluster(shards=self._shards, durability=durability, data=self._folder / flashq_name(durability))
+        """A cluster in a durability, or on a PostgreSQL of its own, by the driver of that name."""
+        settings: dict[str, str] = {}
+        if durability in DATABASES:
+            settings["DATABASE_URL"] = self.enter_context(PostgresServer(durable=True)).database(durability)
+        cluster = Cluster(
+            shards=self._shards, durability="fsync" if settings else durability,
+            data=self._folder / flashq_name(durability), settings=settings,
+        )  # fmt: skip
         self.enter_context(cluster)
         return Server(
             flashq_name(durability), cluster.port, Flashq(), cluster.pids()["supervisor"], durability, cluster

@@ -68,6 +68,11 @@ class Naming:
         self.later: list[Callable[[], None]] = []
         """What is to be sent once this tick is on disk."""
 
+    def send(self) -> None:
+        """The tick is on disk."""
+        for one in self.take_later():
+            one()
+
     def take_later(self) -> list[Callable[[], None]]:
         """What is to be called when this tick is on disk."""
         later, self.later = self.later, []
