@@ -110,10 +110,10 @@ class Holding:
         ticks = self._ticks
         while ticks and ticks[0].seq <= seq:
             tick = ticks.popleft()
+            if tick.later or tick.happened or tick.marks or tick.hooks:
+                self._tell(tick)  # first: who is answered may ask another shard at once what it was told
             for one in tick.replies:
                 one.release()
-            if tick.later or tick.happened or tick.marks or tick.hooks:
-                self._tell(tick)
         if not ticks:
             if self._refusing:
                 self._refuse(on=False)
