@@ -29,6 +29,7 @@ from flashq.storage.inspection import inspect_tables
 from flashq.storage.journal_epoch import next_epoch
 from flashq.storage.relocation import Carried, Moment, Origin, build_shard, carried_from
 from flashq.storage.schema import FILE as TABLES_FILE
+from flashq.storage.sites import FileSite
 
 DRAFT: Final = "resharding-"
 SPARE_BYTES: Final = 64 << 20
@@ -113,7 +114,7 @@ def _fold(settings: Settings, shard: int, at: Point) -> bool:
     journal, tables = open_storage(settings, shard, next_epoch(settings.data))
     if tables is not None:
         tables.close()
-    checkpointer = Checkpointer(folder, shard, limits_of(settings))
+    checkpointer = Checkpointer(FileSite(folder, shard), limits_of(settings))
     try:
         checkpointer.fold_records(journal.replay())
         clean = journal.recovery.clean

@@ -18,7 +18,8 @@ from sqlalchemy import Connection, Table, insert, select
 
 from flashq.clock import SystemClock, boot_id
 from flashq.cluster.folders import lock_data
-from flashq.cluster.slot_map import FILE, SlotMap, begin_move, open_map, shards_of, write_map
+from flashq.cluster.layout import settled_map
+from flashq.cluster.slot_map import FILE, SlotMap, begin_move, shards_of, write_map
 from flashq.config import Settings
 from flashq.database_url import parse
 from flashq.errors import ConfigError, StorageError
@@ -124,7 +125,7 @@ def migrate(source: str, target: str, beside: Path, on_moved: Callable[[Moved], 
             return rows
         stack.callback(os.close, lock_data(Path(source)))
         shards = shards_of(Path(source))
-        taken_from = FolderPlace(Path(source), open_map(Path(source), shards), next_epoch(source))
+        taken_from = FolderPlace(Path(source), settled_map(Path(source), shards), next_epoch(source))
         stack.callback(os.close, lock_data(beside))
         _check_empty(beside)
         server = Server(parse(target))

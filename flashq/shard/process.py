@@ -92,7 +92,7 @@ async def _live(ctx: ChildContext, make_gateway: MakeGateway) -> int:
 
 
 def open_storage(
-    settings: Settings, shard: int, epoch: int, run: str, loop: asyncio.AbstractEventLoop
+    settings: Settings, shard: int, epoch: int, run: str = "", loop: asyncio.AbstractEventLoop | None = None
 ) -> tuple[Journal, Tables | None]:
     """The journal that the settings ask for, and the tables that it goes on from, if there are any.
 
@@ -119,7 +119,7 @@ def open_storage(
 
 
 def open_database(
-    settings: Settings, shard: int, epoch: int, folder: Path, run: str, loop: asyncio.AbstractEventLoop
+    settings: Settings, shard: int, epoch: int, folder: Path, run: str, loop: asyncio.AbstractEventLoop | None
 ) -> tuple[Journal, Tables | None]:
     """As `open_storage`, in PostgreSQL. The driver is only imported where there is a database."""
     from flashq.storage.postgres.journal import DatabaseJournal

@@ -15,6 +15,7 @@ from flashq.storage import schema as s
 from flashq.storage.recovery import Tables
 from flashq.storage.rows import crc_of, decode, payloads_of
 from flashq.storage.sections import SECTIONS
+from flashq.storage.sites import FileSite, checked
 
 INTEGRITY_MAX: Final = 20
 """So many faults of a file's structure are named."""
@@ -47,7 +48,7 @@ def inspect_tables(folder: Path, shard: int, *, engine: Engine | None = None) ->
     """
     path = folder / s.FILE
     try:
-        tables = Tables.find(folder, shard)
+        tables = Tables.find(FileSite(folder, shard))
     except (JournalCorrupt, CheckpointTooNew) as fault:
         yield Finding(str(path), "", str(fault))
         return
@@ -65,9 +66,9 @@ def inspect_tables(folder: Path, shard: int, *, engine: Engine | None = None) ->
 
 
 def _inspected(tables: Tables) -> Iterator[Finding]:
-    path = str(tables.path)
+    path = tables.site.name
     try:
-        with s.checked(tables.path, tables.shard):
+        with checked(tables.site):
             for (text,) in tables.connection.exec_driver_sql(f"PRAGMA integrity_check({INTEGRITY_MAX})").all():
                 if text != "ok":
                     yield Finding(path, "", text)
@@ -143,7 +144,7 @@ _CHECKS: Final[tuple[_Check, ...]] = (
 
 def _counted(tables: Tables, engine: Engine) -> Iterator[Finding]:
     """Rows are whole, so there is a state; its counts must be those that the tables name."""
-    path = str(tables.path)
+    path = tables.site.name
     try:
         tables.restore(Replayer(engine))
     except JournalCorrupt as fault:

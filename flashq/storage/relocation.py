@@ -36,6 +36,7 @@ from flashq.storage.hook_moves import EVERYWHERE, HOME, MovedHooks
 from flashq.storage.journal import SegmentJournal
 from flashq.storage.queue_rest import shifted_rest
 from flashq.storage.rows import crc_of, decode, encode, shifted_leases
+from flashq.storage.sites import FileSite, checked
 
 _OLD: Final = "old"
 _COPIED: Final = (s.QUEUES, s.JOBS, s.COMPLETED, s.SLOTS, s.PAGES, s.CHUNKS)
@@ -84,10 +85,10 @@ def build_shard(
     path = folder / s.FILE
     rows = 0
     with _building(path) as connection:
-        s.prepare(connection, path, shard)
+        s.prepare(connection, str(path), shard)
         tables = _Tables(connection, now)
         for origin in origins:
-            with s.checked(origin.folder / s.FILE, origin.shard):
+            with checked(FileSite(origin.folder, origin.shard)):
                 rows += tables.take(origin)
         tables.finish(carried)
     _sync(path)
@@ -101,7 +102,7 @@ def carried_from(folders: Sequence[tuple[Path, int]]) -> Carried:
     token = 0
     for folder, shard in folders:
         path = folder / s.FILE
-        with s.checked(path, shard), _reading(path) as connection:
+        with checked(FileSite(folder, shard)), _reading(path) as connection:
             meta = s.read_meta(connection)
             if not meta.get("position"):
                 continue
@@ -179,7 +180,7 @@ class _Tables:
         connection.exec_driver_sql("ATTACH ? AS old", (str(origin.folder / s.FILE),))
         try:
             meta = {row.key: row.value for row in connection.execute(select(_OLD_TABLES["meta"]))}
-            s.check_meta(meta, origin.folder / s.FILE, origin.shard)
+            s.check_meta(meta, str(origin.folder / s.FILE), origin.shard)
             if not meta.get("position"):
                 return 0
             connection.exec_driver_sql("BEGIN IMMEDIATE")

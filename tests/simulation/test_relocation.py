@@ -11,6 +11,7 @@ from flashq.protocol.slots import SLOTS
 from flashq.storage.inspection import inspect_tables
 from flashq.storage.recovery import Tables
 from flashq.storage.relocation import Moment, Origin, build_shard, carried_from
+from flashq.storage.sites import FileSite
 from flashq.testing.engine_kit import check_counts
 from tests.simulation.test_checkpoints import LIMITS, QUEUES, Life, facts_of, keys_in_order
 
@@ -23,7 +24,7 @@ def built(folder: Path, shard: int, origins: list[Origin], now: Moment) -> Path:
 
 
 def restored(folder: Path, shard: int, now: Moment, *, clean: bool = True) -> Engine:
-    tables = Tables.find(folder, shard)
+    tables = Tables.find(FileSite(folder, shard))
     assert tables is not None
     engine = Engine(epoch=1, limits=LIMITS)
     replayer = Replayer(engine)
