@@ -3,7 +3,7 @@
 import asyncio
 
 from flashq.api.http import process
-from flashq.api.http.ways import Ways
+from flashq.api.ways import Ways
 from flashq.cluster.peers import Peers
 from flashq.transport.answering import OnNotice
 from flashq.transport.child import ChildContext, PeerGone, PeerReady

@@ -4,7 +4,7 @@ The frequent commands are spelled out; everything else is a row of a table: comm
 its reply. Nothing here waits, and nothing of a refused request is applied.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -462,6 +462,13 @@ class ShardDispatcher:
                 seen = queries.find(self.engine, job_id)
                 if seen is not None and seen.lease is not None and seen.lease.token == delivery.token:
                     retry.release(self.engine, seen.lease, crash=False)
+
+    def given_back(self, token: int, job_ids: Iterable[int]) -> None:
+        """Some jobs of a delivery were not handed on: those go back, no attempt counted."""
+        for job_id in job_ids:
+            seen = queries.find(self.engine, job_id)
+            if seen is not None and seen.lease is not None and seen.lease.token == token:
+                retry.release(self.engine, seen.lease, crash=False)
 
     # -- ack, fail
 

@@ -44,6 +44,7 @@ from flashq.transport.envelope import Notice
 from flashq.transport.event_desk import FEED
 from flashq.transport.exchange import Exchange
 from flashq.transport.forwarding import (
+    GIVEN_BACK,
     INPUT_ENDED,
     INTERNAL,
     SHOW_JOB,
@@ -374,6 +375,9 @@ class Shard:
                 gid = int.from_bytes(payload[at : at + 8], "little")
                 self._remote.setdefault(peer, set()).add(gid)
                 still_there(self.engine, gid)
+        elif kind == GIVEN_BACK:
+            words = [int.from_bytes(payload[at : at + 8], "little") for at in range(0, len(payload), 8)]
+            self.dispatcher.given_back(words[0], words[1:])
         elif kind == FEED:
             self.dispatcher.desk.came(payload)
 

@@ -23,6 +23,8 @@ STILL_THERE: Final = 17
 """Notice to a shard that was restarted: clients it may hold something of and that live on; gids, 8 bytes each."""
 INPUT_ENDED: Final = 16
 """Notice: a client sends nothing more; its gid, 8 bytes little-endian."""
+GIVEN_BACK: Final = 18
+"""Notice: jobs of one delivery that were not handed on; its lease token, then their ids, 8 bytes little-endian each."""
 LOCAL: Final = 1
 """Flag of a request: answer for your own part alone."""
 INTERNAL: Final = 2
@@ -158,6 +160,19 @@ class Forwarder:
         """A client left."""
         for shard in self._peers_of.pop(gid, ()):
             self._exchange.notify(shard_name(shard), Notice.CONNECTION_GONE, gid.to_bytes(8, "little"))
+
+    def give_back(self, job_ids: Iterable[int], token: int) -> None:
+        """Jobs of one delivery were not handed on: they go back to their queue, no attempt counted."""
+        shards: dict[int, list[int]] = defaultdict(list)
+        for job_id in job_ids:
+            shards[self._owner_of(job_id & 1023)].append(job_id)
+        for shard, ids in shards.items():
+            payload = b"".join(n.to_bytes(8, "little") for n in (token, *ids))
+            self._exchange.notify(shard_name(shard), GIVEN_BACK, payload)
+
+    def undelivered(self, shard: int, body: bytes) -> None:
+        """A reply was not handed on: its jobs go back to their queue, no attempt counted."""
+        self._exchange.notify(shard_name(shard), Notice.UNDELIVERED, body)
 
     def req_id_of(self, frame: bytes, codec: int) -> bytes | Raw:
         """The `reqId` of a request that cannot be parsed, if it can be found."""

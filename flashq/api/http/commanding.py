@@ -7,8 +7,9 @@ from msgspec import Raw
 
 from flashq.api.http import fields
 from flashq.api.http.failures import HttpFailure
-from flashq.api.http.plans import Command, refusal_of
+from flashq.api.http.plans import refusal_of
 from flashq.api.statuses import status_of
+from flashq.api.ways import Command
 from flashq.transport.forwarding import WAITS
 
 NEEDS_STREAM: Final = frozenset({"SUBSCRIBE", "UNSUBSCRIBE"})

@@ -27,7 +27,7 @@ from flashq.api.http.live.targets import is_stream, of_stream, query_of
 from flashq.api.http.marks import CLIENT, PRINCIPAL, REAL
 from flashq.api.http.plans import Plan
 from flashq.api.http.routing import Found, Tree
-from flashq.api.http.ways import Ways
+from flashq.api.ways import Ways
 from flashq.errors import FlashqError
 
 log = structlog.get_logger()

@@ -10,6 +10,7 @@ from flashq.api.http import fields, shows
 from flashq.api.http.failures import HttpFailure
 from flashq.api.http.table import Route
 from flashq.api.statuses import status_of
+from flashq.api.ways import Command
 from flashq.protocol.slots import slot_of_queue
 from flashq.transport.forwarding import PULL_WAIT_MS, SHOW_JOB, WAITS
 
@@ -27,20 +28,6 @@ class _Refusal(msgspec.Struct):
 
 
 refusal_of: Final = msgspec.json.Decoder(_Refusal).decode
-
-
-class Command:
-    """A request, ready for its shard."""
-
-    __slots__ = ("flags", "frame", "slot", "wait_ms")
-
-    def __init__(self, frame: bytes, slot: int | None = None, wait_ms: int = 0, flags: int = 0) -> None:
-        self.frame = frame
-        self.slot = slot
-        """Where it goes; None: the dispatcher finds out."""
-        self.wait_ms = wait_ms
-        """How long its answer may wait for something to happen."""
-        self.flags = flags
 
 
 class Plan:

@@ -17,8 +17,8 @@ from flashq.api.http.live.hub import Hub
 from flashq.api.http.live.sockets import Sockets
 from flashq.api.http.pages.page import Host
 from flashq.api.http.server import HttpServer
-from flashq.api.http.ways import Ways
 from flashq.api.http.workers import WORKER_BEAT, Workers, decode_worker
+from flashq.api.ways import Ways
 from flashq.transport.answering import OnNotice
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.following import Following

@@ -8,8 +8,9 @@ from typing import Final, cast
 
 from uvicorn.config import Config
 
+from flashq.api.calls import Call
 from flashq.api.http.asgi import App
-from flashq.api.http.calls import Call, Client
+from flashq.api.http.calls import Client
 from flashq.api.http.connection import Hall, HttpConnection, SocketConnection
 from flashq.transport.child import ChildContext
 from flashq.transport.forwarding import Forwarder

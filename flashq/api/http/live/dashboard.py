@@ -13,7 +13,7 @@ from flashq.api.http.live.listener import Listener
 from flashq.api.http.pages.figures import metrics, now_ms
 from flashq.api.http.pages.page import Host
 from flashq.api.http.pages.system import system_metrics
-from flashq.api.http.plans import Command
+from flashq.api.ways import Command
 
 log = structlog.get_logger()
 _encode: Final = msgspec.json.Encoder().encode

@@ -15,8 +15,7 @@ from flashq.api.http.live.listener import Listener
 from flashq.api.http.live.records import COMMENT, Form
 from flashq.api.http.live.subscription import Subscription
 from flashq.api.http.live.targets import Target
-from flashq.api.http.plans import Command
-from flashq.api.http.ways import Ways
+from flashq.api.ways import Command, Ways
 from flashq.protocol.slots import slot_of_queue
 from flashq.transport.following import ALL, Following, Key, Position
 

@@ -14,10 +14,9 @@ from flashq.api.http.calls import Client
 from flashq.api.http.failures import JSON_TYPE, HttpFailure
 from flashq.api.http.history import History
 from flashq.api.http.marks import CLIENT, PRINCIPAL, REAL
-from flashq.api.http.plans import Command
-from flashq.api.http.ways import Ways
 from flashq.api.http.workers import Workers
 from flashq.api.statuses import status_of
+from flashq.api.ways import Command, Ways
 from flashq.config import Settings
 from flashq.errors import FlashqError, Forbidden, RequestError, Unavailable
 from flashq.transport.shared_memory import SharedState
