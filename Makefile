@@ -9,7 +9,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help start test check lint types imports audit conformance load soak docs lock clean debian
+.PHONY: help start test check lint types imports audit conformance load soak stubs docs lock clean debian
 
 ARGS ?=
 JOBS ?= auto
@@ -65,6 +65,10 @@ load: $(TEST) debian
 
 soak: $(TEST) debian
 	$(BIN)/python -m pytest -m soak --timeout 0 -p no:xdist $(ARGS) tests/soak
+
+# What protoc makes of the .proto files is kept with them: nobody who installs flashq needs protoc.
+stubs: $(DEV)
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. --grpc_python_out=. flashq/api/grpc/*.proto
 
 docs: $(RUN)
 	$(BIN)/python -m flashq.cli.config_page > docs/configuration.md

@@ -40,13 +40,19 @@ ALIASES: Final[Mapping[str, str]] = {
     "TCP_PORT": "port",
     "UNIX_SOCKET": "unix_socket",
     "HTTP_PORT": "http_port",
+    "GRPC_PORT": "grpc_port",
     "CORS_ALLOW_ORIGIN": "cors_allow_origin",
     "DASHBOARD_INTERVAL_MS": "dashboard_interval_ms",
     "AUTH_TOKENS": "auth_tokens",
     "DATABASE_URL": "database_url",
 }
 """Names of older servers; FLASHQ_<NAME> wins over them, and a later line of this table over an earlier one."""
-SWITCHES: Final[Mapping[str, tuple[str, bool]]] = {"HTTP": ("http", True), "NO_HTTP": ("http", False)}
+SWITCHES: Final[Mapping[str, tuple[str, bool]]] = {
+    "HTTP": ("http", True),
+    "NO_HTTP": ("http", False),
+    "GRPC": ("grpc", True),
+    "NO_GRPC": ("grpc", False),
+}
 """Variables of older servers that count by being there, whatever their value; a later line wins."""
 
 Durability = Literal["fsync", "commit", "memory"]
@@ -84,6 +90,10 @@ class Settings:
     """Serve HTTP too."""
     http_port: int = 6790
     """HTTP port, on the same address; 0 takes a free one."""
+    grpc: bool = True
+    """Serve gRPC too, from a process of its own of about 30 MB."""
+    grpc_port: int = 6791
+    """gRPC port, on the same address; 0 takes a free one."""
     cors_allow_origin: str = "*"
     """Origins whose pages may use HTTP from a browser, comma separated; `*` is any, empty is none."""
     http_keep_alive_ms: int = 75_000
@@ -323,7 +333,7 @@ def _from_environment(environ: Mapping[str, str]) -> _Found:
 
 
 def _is_foreign(variable: str, value: str) -> bool:
-    address = variable in ("FLASHQ_PORT", "FLASHQ_HTTP_PORT") and "://" in value
+    address = variable in ("FLASHQ_PORT", "FLASHQ_HTTP_PORT", "FLASHQ_GRPC_PORT") and "://" in value
     linked = _SERVICE_LINK.fullmatch(variable) is not None or address
     return linked or variable in _NOT_SETTINGS
 
@@ -361,6 +371,7 @@ _MANY: Final = 1_000_000_000
 _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "port": (0, 65_535),
     "http_port": (0, 65_535),
+    "grpc_port": (0, 65_535),
     "http_keep_alive_ms": (100, DAY_MS),
     "dashboard_interval_ms": (100, DAY_MS),
     "api_workers": (1, 64),

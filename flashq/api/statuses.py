@@ -48,3 +48,20 @@ def status_of(code: str, *, real: bool) -> int:
     if real or code in GATE:
         return STATUS_OF.get(code, 500)
     return 200
+
+
+GRPC_STATUS_OF: Final = {
+    "invalid": "INVALID_ARGUMENT",
+    "unauthenticated": "UNAUTHENTICATED",
+    "forbidden": "PERMISSION_DENIED",
+    "not_found": "NOT_FOUND",
+    "duplicate": "ALREADY_EXISTS",
+    "lease_lost": "FAILED_PRECONDITION",
+    "failed": "FAILED_PRECONDITION",
+    "too_large": "OUT_OF_RANGE",
+    "debounced": "RESOURCE_EXHAUSTED",
+    "internal": "INTERNAL",
+    "unavailable": "UNAVAILABLE",
+    "timeout": "DEADLINE_EXCEEDED",
+}
+"""Every `code` of errors.py -> the status of a gRPC call (docs/grpc.md, "Errors")."""

@@ -23,6 +23,7 @@ KEEPALIVE_PROBES: Final = 3
 STREAM: Final = "stream"
 """Doors of TCP and Unix sockets: the routers'."""
 HTTP: Final = "http"
+GRPC: Final = "grpc"
 
 
 def open_doors(settings: Settings, kinds: Iterable[str]) -> dict[str, list[socket.socket]]:
@@ -55,11 +56,20 @@ def open_http(settings: Settings) -> list[socket.socket]:
     return [open_tcp(settings.host, settings.http_port, "http_port")]
 
 
-_OPEN: Final = {STREAM: open_listeners, HTTP: open_http}
+def open_grpc(settings: Settings) -> list[socket.socket]:
+    """The port of gRPC, held but not listening. Raises ConfigError as `open_listeners` does.
+
+    gRPC opens its listener itself. Two sockets may have one port while none or one of them listens: so ours keeps it,
+    also while the process is down, and a port where somebody listens is found before anything is started.
+    """
+    return [open_tcp(settings.host, settings.grpc_port, "grpc_port", listening=False)]
 
 
-def open_tcp(host: str, port: int, name: str = "port") -> socket.socket:
-    """A listening TCP socket; `name` is the setting its port comes from."""
+_OPEN: Final = {STREAM: open_listeners, HTTP: open_http, GRPC: open_grpc}
+
+
+def open_tcp(host: str, port: int, name: str = "port", *, listening: bool = True) -> socket.socket:
+    """A TCP socket at a port, listening unless told otherwise; `name` is the setting its port comes from."""
     try:
         family, kind, proto, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -70,7 +80,8 @@ def open_tcp(host: str, port: int, name: str = "port") -> socket.socket:
     try:
         _prepare_tcp(sock)
         sock.bind(address)
-        sock.listen(BACKLOG)
+        if listening:
+            sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
         taken = "another process listens there" if error.errno == errno.EADDRINUSE else error.strerror

@@ -24,7 +24,7 @@ class Role(NamedTuple):
     stage: int
     """When it is stopped: lower ones first, and the next when those have ended."""
     doors: str = ""
-    """The kind of listeners it is given (`listeners.STREAM`, `listeners.HTTP`); empty: none."""
+    """The kind of listeners it is given (`listeners.STREAM`, …); empty: none."""
     has_heartbeat: bool = False
     """It writes the heartbeat of the shard of its number; too old a one and it is killed."""
 
@@ -44,6 +44,7 @@ def components(settings: Settings) -> Sequence[Component]:
     routers = [Component(ROUTER, i, f"router-{i}") for i in range(settings.routers)]
     folded = settings.durability != "memory"
     doors = [Component(HTTP, i, f"http-{i}") for i in range(settings.api_workers)] if settings.http else []
+    doors += [Component(GRPC, 0, "grpc-0")] if settings.grpc else []
     sender = Component(WEBHOOKS, 0, SENDER)
     return [*shards, *routers, *doors, sender, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
 
@@ -66,5 +67,6 @@ ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, door
 SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_heartbeat=True)
 CHECKPOINTER: Final = _role("checkpointer", "flashq.shard.checkpoint_process", "run", 2)
 WEBHOOKS: Final = _role("webhooks", "flashq.cluster.webhook_door", "run", 0)
-# Not imported before the fork: what HTTP stands on is large, and no other process needs it.
+# Not imported before the fork: what these stand on is large, and no other process needs it.
 HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP)
+GRPC: Final = Role("grpc", _life("flashq.cluster.grpc_door", "run_grpc"), (), 0, listeners.GRPC)

@@ -31,7 +31,7 @@ from flashq.cluster.database import take_database
 from flashq.cluster.folders import RunFolder, lock_data
 from flashq.cluster.layout import open_layout
 from flashq.cluster.linux import raise_descriptor_limit
-from flashq.cluster.listeners import HTTP, address_of, close_listeners, open_doors
+from flashq.cluster.listeners import GRPC, HTTP, address_of, close_listeners, open_doors
 from flashq.cluster.logs import configure_logs
 from flashq.cluster.roles import Component
 from flashq.cluster.slot_map import SlotMap, first_map
@@ -113,6 +113,7 @@ def _close_doors(doors: Doors) -> None:
         close_listeners(listeners)
 
 
+<<<<<<< HEAD
 def _addresses(doors: Doors, kind: str | None = None, *, tls: bool) -> list[str]:
     """Where clients knock, at all doors or those of a kind."""
     kinds = doors if kind is None else (kind,)
@@ -123,6 +124,15 @@ def _prefix(kind: str, sock: socket.socket, *, tls: bool) -> str:
     if kind == HTTP:
         return "https://" if tls else "http://"
     return "flashqs://" if tls and sock.family != socket.AF_UNIX else ""
+=======
+_SCHEMES: Final = {HTTP: "http://", GRPC: "grpc://"}
+
+
+def _addresses(doors: Doors, kind: str | None = None) -> list[str]:
+    """Where clients knock, at all doors or those of a kind."""
+    kinds = doors if kind is None else (kind,)
+    return [_SCHEMES.get(one, "") + address_of(sock) for one in kinds for sock in doors[one]]
+>>>>>>> d9ade3d (grpc: QueueService and CommandService in a process of their own)
 
 
 def _create_state(settings: Settings, slots: SlotMap, rows: int) -> SharedState:

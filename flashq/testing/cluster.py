@@ -51,6 +51,7 @@ class Cluster:
         data: Path | None = None,
         unix: bool = False,
         http: bool = False,
+        grpc: bool = False,
         settings: Mapping[str, str] | None = None,
         command: Sequence[str] | None = None,
     ) -> None:
@@ -69,6 +70,9 @@ class Cluster:
         """0 without HTTP."""
         self.settings = dict(settings or {})
         """Environment variables on top of ours."""
+        self._grpc_lease = PortLease() if grpc else None
+        self.grpc_port = self._grpc_lease.port if self._grpc_lease else 0
+        """0 without gRPC."""
         self._command = list(command or flashq_command())
         self._process: subprocess.Popen[bytes] | None = None
         self._output = _Output()
@@ -114,6 +118,7 @@ class Cluster:
         line = [*self._command, "cluster", "start", "--shards", str(self.shards), "--port", str(self.port)]
         line += ["--data", str(self.data), "--run", str(self.run), "--durability", self.durability]
         line += ["--http-port", str(self.http_port)] if self.http_port else ["--no-http"]
+        line += ["--grpc-port", str(self.grpc_port)] if self.grpc_port else ["--no-grpc"]
         return [*line, "--unix-socket", str(self.unix_path)] if self.unix_path else line
 
     def _environment(self) -> dict[str, str]:
@@ -152,6 +157,8 @@ class Cluster:
         self._lease.release()
         if self._http_lease is not None:
             self._http_lease.release()
+        if self._grpc_lease is not None:
+            self._grpc_lease.release()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def running(self) -> bool:
