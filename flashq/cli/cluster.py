@@ -31,7 +31,6 @@ def start(
         bool | None, typer.Option("--http/--no-http", help="Serve HTTP too.", rich_help_panel=_DOORS)
     ] = None,
     http_port: Annotated[str | None, typer.Option(help="HTTP port; 0: a free one.", rich_help_panel=_DOORS)] = None,
-<<<<<<< HEAD
     tls_cert: Annotated[
         str | None, typer.Option(metavar="FILE", help="Certificate chain: speak TLS.", rich_help_panel=_DOORS)
     ] = None,
@@ -40,12 +39,10 @@ def start(
         str | None,
         typer.Option(metavar="FILE", help="Authorities: clients must show a certificate.", rich_help_panel=_DOORS),
     ] = None,
-=======
     grpc: Annotated[
         bool | None, typer.Option("--grpc/--no-grpc", help="Serve gRPC too.", rich_help_panel=_DOORS)
     ] = None,
     grpc_port: Annotated[str | None, typer.Option(help="gRPC port; 0: a free one.", rich_help_panel=_DOORS)] = None,
->>>>>>> d9ade3d (grpc: QueueService and CommandService in a process of their own)
     insecure: Annotated[
         bool | None,
         typer.Option(
@@ -76,14 +73,11 @@ def start(
         "unix_socket": unix_socket,
         "http": http,
         "http_port": http_port,
-<<<<<<< HEAD
         "tls_cert": tls_cert,
         "tls_key": tls_key,
         "tls_client_ca": tls_client_ca,
-=======
         "grpc": grpc,
         "grpc_port": grpc_port,
->>>>>>> d9ade3d (grpc: QueueService and CommandService in a process of their own)
         "insecure": insecure,
         "shards": shards,
         "routers": routers,

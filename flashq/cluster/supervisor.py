@@ -113,7 +113,6 @@ def _close_doors(doors: Doors) -> None:
         close_listeners(listeners)
 
 
-<<<<<<< HEAD
 def _addresses(doors: Doors, kind: str | None = None, *, tls: bool) -> list[str]:
     """Where clients knock, at all doors or those of a kind."""
     kinds = doors if kind is None else (kind,)
@@ -123,16 +122,9 @@ def _addresses(doors: Doors, kind: str | None = None, *, tls: bool) -> list[str]
 def _prefix(kind: str, sock: socket.socket, *, tls: bool) -> str:
     if kind == HTTP:
         return "https://" if tls else "http://"
+    if kind == GRPC:
+        return "grpcs://" if tls else "grpc://"
     return "flashqs://" if tls and sock.family != socket.AF_UNIX else ""
-=======
-_SCHEMES: Final = {HTTP: "http://", GRPC: "grpc://"}
-
-
-def _addresses(doors: Doors, kind: str | None = None) -> list[str]:
-    """Where clients knock, at all doors or those of a kind."""
-    kinds = doors if kind is None else (kind,)
-    return [_SCHEMES.get(one, "") + address_of(sock) for one in kinds for sock in doors[one]]
->>>>>>> d9ade3d (grpc: QueueService and CommandService in a process of their own)
 
 
 def _create_state(settings: Settings, slots: SlotMap, rows: int) -> SharedState:

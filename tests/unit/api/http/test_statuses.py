@@ -8,7 +8,7 @@ from flashq import errors
 from flashq.api.http.failures import HttpFailure
 from flashq.api.http.plans import plan_of
 from flashq.api.http.table import ROUTES
-from flashq.api.statuses import CODE_OF, STATUS_OF, status_of
+from flashq.api.statuses import CODE_OF, GRPC_STATUS_OF, STATUS_OF, status_of
 from flashq.protocol import replies
 from flashq.protocol.dispatch import Codec
 
@@ -24,7 +24,7 @@ def every_code() -> set[str]:
 
 
 def test_every_code_of_errors_has_a_status() -> None:
-    assert every_code() == set(STATUS_OF)
+    assert every_code() == set(STATUS_OF) == set(GRPC_STATUS_OF)
 
 
 def test_every_status_of_the_door_has_a_code_that_leads_back_to_its_kind() -> None:
