@@ -91,7 +91,7 @@ class Settings:
     http_port: int = 6790
     """HTTP port, on the same address; 0 takes a free one."""
     grpc: bool = True
-    """Serve gRPC too, from a process of its own of about 30 MB."""
+    """Serve gRPC too, from a process of its own of about 20 MB."""
     grpc_port: int = 6791
     """gRPC port, on the same address; 0 takes a free one."""
     cors_allow_origin: str = "*"

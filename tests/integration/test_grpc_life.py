@@ -1,7 +1,10 @@
 """The gRPC process: who may enter, what happens when others die, how it ends, and what it tells of itself."""
 
 import os
+import signal
+import ssl
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -12,7 +15,9 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from flashq.api.grpc import commands_pb2 as commands
 from flashq.api.grpc import flashq_pb2 as pb
 from flashq.testing.cluster import Cluster
+from tests.integration.access_kit import ROOT
 from tests.integration.calls import Caller, Conversation, refused, until
+from tests.integration.test_tls import Papers
 
 UNAUTHENTICATED = grpc.StatusCode.UNAUTHENTICATED
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -164,3 +169,32 @@ def test_stubs_are_those_of_the_proto_files(tmp_path: Path) -> None:
     assert len(made) == 6
     for name in made:
         assert (root / folder / name).read_text() == (tmp_path / folder / name).read_text(), f"{name} is stale"
+
+
+def _with(papers: Papers, cluster: Cluster, client: bytes | None = None) -> Any:
+    found = grpc.ssl_channel_credentials(papers.authority.read_bytes(), client, client)
+    channel = grpc.secure_channel(f"127.0.0.1:{cluster.grpc_port}", found, [("grpc.use_local_subchannel_pool", 1)])
+    with channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return stub.Check(health_pb2.HealthCheckRequest(service=""), timeout=5).status
+
+
+def test_tls_is_spoken_where_it_is_configured_and_certificates_may_change(tmp_path: Path) -> None:
+    papers = Papers(tmp_path)
+    asked = papers.settings() | {"FLASHQ_TLS_CLIENT_CA": str(papers.authority)}
+    client = papers.client.read_bytes()
+    with Cluster(shards=1, durability="memory", grpc=True, settings=asked) as cluster:
+        assert _with(papers, cluster, client) == health_pb2.HealthCheckResponse.SERVING
+        with refused(UNAVAILABLE):  # no certificate of its own
+            _with(papers, cluster)
+        with Caller(cluster, ROOT) as plain, refused(UNAVAILABLE):
+            plain.push("q")
+        before = ssl.get_server_certificate(("127.0.0.1", cluster.grpc_port))
+        papers.issue()
+        os.kill(cluster.pids()["supervisor"], signal.SIGHUP)
+        until(
+            cluster,
+            lambda: ssl.get_server_certificate(("127.0.0.1", cluster.grpc_port)) != before,
+            "the new certificate",
+        )
+        assert _with(papers, cluster, client) == health_pb2.HealthCheckResponse.SERVING

@@ -9,11 +9,13 @@ from flashq.access.access import Access
 from flashq.api.grpc.command_service import CommandService
 from flashq.api.grpc.desk import Desk
 from flashq.api.grpc.queue_service import QueueService
+from flashq.api.grpc.sealing import Sealing
 from flashq.api.grpc.server import GrpcServer
 from flashq.api.grpc.streams import Streams
 from flashq.api.ways import Ways
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.shared_memory import SharedState
+from flashq.transport.tls import Certificates
 
 STOP_SHARE: Final = 2
 """Of the time a stop may take, this part (a half) is for calls."""
@@ -63,10 +65,13 @@ class Process:
         self._state = SharedState.attach(ctx.run)
         self._peers = make_peers(ctx, self._state)
         ways = self._peers.ways
+        certificates = Certificates(settings)
+        ctx.control.on_reload.append(certificates.reload)
         desk = Desk(ways, self._peers.access, self._next_gid)
         self._server = GrpcServer(
             _address(ctx), desk, QueueService(desk, settings.max_batch), Streams(desk),
             CommandService(desk, ways, self._next_gid), settings.frame_bytes_max,
+            Sealing(settings, certificates) if certificates.context is not None else None,
         )  # fmt: skip
         self._health: set[asyncio.Task[None]] = set()
         self.stop_ordered = asyncio.Event()

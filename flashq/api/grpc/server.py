@@ -22,6 +22,7 @@ from flashq.api.grpc.desk import Asker, Desk, host_of
 from flashq.api.grpc.failures import Context, GrpcFailure
 from flashq.api.grpc.messages import parsed
 from flashq.api.grpc.queue_service import QueueService
+from flashq.api.grpc.sealing import Sealing
 from flashq.api.grpc.streams import Streams
 
 if TYPE_CHECKING:
@@ -50,9 +51,10 @@ class GrpcServer:
 
     def __init__(
         self, address: str, desk: Desk, queues: QueueService, streams: Streams, commands: CommandService,
-        message_bytes_max: int,
+        message_bytes_max: int, sealing: Sealing | None,
     ) -> None:  # fmt: skip
-        """`address`: "host:port", of which nobody else listens."""
+        """`address`: "host:port", of which nobody else listens. `sealing`: TLS, if it is spoken."""
+        self._sealing = sealing
         self._address = address
         self._desk = desk
         self._calls = 0
@@ -105,7 +107,10 @@ class GrpcServer:
     async def start(self) -> None:
         """Returns when calls are taken in. Raises OSError where the port cannot be had."""
         try:
-            self._server.add_insecure_port(self._address)
+            if self._sealing is None:
+                self._server.add_insecure_port(self._address)
+            else:
+                self._server.add_secure_port(self._address, self._sealing.credentials())
         except RuntimeError as error:
             raise OSError(f"cannot listen on {self._address} for gRPC: {error}") from None
         for name in (QUEUE_SERVICE, COMMAND_SERVICE):
