@@ -1,5 +1,7 @@
 """FAIL, and leases that ended: an attempt is counted, and the job is tried again or given up."""
 
+import contextlib
+from collections.abc import Iterable
 from random import Random
 
 from flashq.engine import events
@@ -148,6 +150,25 @@ def release(engine: Engine, lease: Lease, *, crash: bool) -> None:
             hand_back(engine, page, i)
     if lease.queue.waiters:
         serve(engine, lease.queue)
+
+
+def release_some(engine: Engine, token: int, job_ids: Iterable[int]) -> None:
+    """Some jobs of a lease go back to their queue at once, the others stay with their worker."""
+    found: dict[int, tuple[Page, int, Lease]] = {}
+    for job_id in job_ids:
+        with contextlib.suppress(JobNotFound):  # it has ended meanwhile: there is nothing to give back
+            page, i = find(engine, job_id)
+            lease = page.leases[i] if page.leases is not None else None
+            if type(lease) is Lease and lease.token == token:
+                found[job_id] = page, i, lease
+    if not found:
+        return
+    engine.record(events.Released(list(found), False), promise=False)
+    for page, i, _ in found.values():
+        hand_back(engine, page, i)
+    for queue in {id(lease.queue): lease.queue for _, _, lease in found.values()}.values():
+        if queue.waiters:
+            serve(engine, queue)
 
 
 def lose_worker(engine: Engine, page: Page, i: int) -> None:

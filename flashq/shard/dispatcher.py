@@ -465,10 +465,7 @@ class ShardDispatcher:
 
     def given_back(self, token: int, job_ids: Iterable[int]) -> None:
         """Some jobs of a delivery were not handed on: those go back, no attempt counted."""
-        for job_id in job_ids:
-            seen = queries.find(self.engine, job_id)
-            if seen is not None and seen.lease is not None and seen.lease.token == token:
-                retry.release(self.engine, seen.lease, crash=False)
+        retry.release_some(self.engine, token, job_ids)
 
     # -- ack, fail
 

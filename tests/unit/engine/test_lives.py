@@ -2,10 +2,10 @@
 
 import pytest
 
-from flashq.engine import queries
+from flashq.engine import queries, retry
 from flashq.engine.settings import Limits
-from flashq.errors import JobNotFound
-from flashq.testing.engine_kit import EngineKit, drained, engine_facts
+from flashq.errors import JobNotFound, LeaseLost
+from flashq.testing.engine_kit import EngineKit, Spec, drained, engine_facts
 
 LIMITS = Limits(crash_limit=2, reconnect_grace_ms=5_000)
 GID = 7
@@ -82,3 +82,21 @@ def test_run_of_acks_keeps_no_more_than_is_asked_for_and_a_restart_the_same() ->
     assert facts["queues"]["mail"]["kept"] == ids[-6:]
     assert sorted(facts["jobs"]) == ids[-6:]
     assert engine_facts(kit.replayed()) == facts
+
+
+@pytest.mark.parametrize("specs", [[{"data": n} for n in range(6)], [{"data": n, "ttl": 60_000} for n in range(6)]])
+def test_some_jobs_of_a_lease_go_back_and_the_others_stay(kit: EngineKit, specs: list[Spec]) -> None:
+    """A stream that ends halfway through a delivery must not take from its client what that has in hand."""
+    ids = kit.push("mail", *specs)
+    got = kit.pull("mail", 6)
+    assert got is not None
+    kit.ack(ids[5], got.token)
+    kit.do(lambda engine: retry.release_some(engine, got.token + 1, ids))  # another's lease: nothing
+    kit.do(lambda engine: retry.release_some(engine, got.token, [*ids[2:], 1, ids[2]]))
+    assert [queries.state_of(kit.engine, job_id) for job_id in ids] == ["active"] * 2 + ["waiting"] * 3 + ["completed"]
+    kit.commit()
+    assert engine_facts(kit.replayed()) == engine_facts(kit.engine)
+    kit.ack(ids[0], got.token)
+    assert drained(kit.engine, "mail") == ids[2:5]
+    with pytest.raises(LeaseLost):
+        kit.fail(ids[2], got.token)
