@@ -110,7 +110,7 @@ def test_end_of_a_process_in_words(code: int, words: str) -> None:
 def test_cluster_has_its_shards_and_routers() -> None:
     names = [component.name for component in components(Settings(shards=2, routers=2, api_workers=2))]
     assert [name for name in names if name != "checkpointer"] == [
-        "shard-00", "shard-01", "router-0", "router-1", "http-0", "http-1", "webhooks",
+        "shard-00", "shard-01", "router-0", "router-1", "http-0", "http-1", "grpc-0", "webhooks",
     ]  # fmt: skip
     assert "http-0" not in [component.name for component in components(Settings(http=False))]
 
