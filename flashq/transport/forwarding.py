@@ -23,7 +23,7 @@ STILL_THERE: Final = 17
 """Notice to a shard that was restarted: clients it may hold something of and that live on; gids, 8 bytes each."""
 INPUT_ENDED: Final = 16
 """Notice: a client sends nothing more; its gid, 8 bytes little-endian."""
-GIVEN_BACK: Final = 18
+GIVEN_BACK: Final = 20
 """Notice: jobs of one delivery that were not handed on; its lease token, then their ids, 8 bytes little-endian each."""
 LOCAL: Final = 1
 """Flag of a request: answer for your own part alone."""

@@ -17,7 +17,8 @@ from flashq.access.access import ANYONE
 from flashq.api.http import examples, fields, shows
 from flashq.api.http.failures import JSON_TYPE
 from flashq.api.http.pages.page import Asked, Page, Refused
-from flashq.api.http.plans import Command, refusal_of
+from flashq.api.http.plans import refusal_of
+from flashq.api.ways import Command
 from flashq.api.webhooks.proofs import JUDGES, Proof
 from flashq.errors import Unauthenticated, Unavailable
 from flashq.protocol.queue_names import check_queue_name
