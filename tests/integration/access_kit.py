@@ -41,7 +41,7 @@ class World:
             "jobs": [{"data": 1}], "count": 1, "progress": 1, "priority": 1, "delay": 1000, "message": "m",
             "key": self.key, "keys": [self.key], "entries": [{"key": self.key, "value": 1}], "value": 1, "ttl": 60_000,
             "name": self.cron, "schedule": "0 0 1 1 *", "children": [{"queue": self.queue}], "grace": 0,
-            "limit": 1000,
+            "limit": 1000, "url": "https://hooks.example/x", "events": ["*"], "webhook_id": "1", "secret": "s" * 32,
         }  # fmt: skip
         found = {name: known[name] for name in kind.__struct_fields__ if name in known}
         if command in ("PULL", "PULLB", "WAITJOB"):

@@ -17,7 +17,9 @@ from tests.integration.web import Web
 from tests.integration.wire import BINARY, TEXT, Wire
 
 STOPS = "POST /server/shutdown"
-MATRIX = [row for row in rows() if row.route != STOPS]
+PROVES = "POST /webhooks/incoming/{queue}"
+"""Whoever asks has to prove himself with the queue's own secret, whatever token he shows."""
+MATRIX = [row for row in rows() if row.route not in (STOPS, PROVES)]
 HTTP = [row for row in MATRIX if row.door == "HTTP"]
 STREAMS = [row for row in MATRIX if row.door in ("SSE", "WebSocket")]
 TENANT = "tenant"
@@ -160,6 +162,12 @@ def test_server_is_stopped_by_an_admin_alone() -> None:
         with Web(cluster, made(cluster, "boss", role="admin")) as web:
             web.ok("POST", "/server/shutdown")
         cluster.wait_until(lambda: not cluster.running(), "the cluster to stop")
+
+
+def test_webhook_that_comes_in_asks_for_the_queues_secret_not_for_a_token(house: House) -> None:
+    for who in WHO:
+        with Web(house.cluster, house.tokens[who]) as web:
+            web.refused("POST", house.world.path(PROVES.removeprefix("POST ")), {}, status=401)
 
 
 def test_own_queues_are_reached_wherever_they_are(house: House) -> None:
