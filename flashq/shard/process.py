@@ -264,6 +264,9 @@ class Shard:
         self._ticks.end()
         self.loop.beat()
         self._look_for_room()
+        if isinstance(self._journal, SegmentJournal):
+            # In a second the whole reserve may be written: each new segment is a moment to look, too.
+            self._journal.on_segment = lambda: self._loop.call_soon(self._refuse_or_not)
 
     async def stop(self) -> int:
         """Finish what is begun, then end; the exit code."""
@@ -300,6 +303,15 @@ class Shard:
         os._exit(EXIT_FAULT)
 
     def _look_for_room(self) -> None:
+        """Once a second: whether pushes are to be refused, and what else is done so often."""
+        self._refuse_or_not()
+        self._recycling.look()
+        self._gauges.connections = len(self._gateway)
+        self._gauges.forwarded_out = self._forwarder.forwarded
+        gc.collect(1)
+        self._room_timer = self._loop.call_later(_ROOM_S, self._look_for_room)
+
+    def _refuse_or_not(self) -> None:
         """Refuse pushes while disk or memory is short; acks go on."""
         refusal, why = "", 0
         if not self._journal.check_room():
@@ -314,11 +326,6 @@ class Shard:
             log.warning(refusal or "pushes are accepted again", shard=self._ctx.index)
         self.dispatcher.refusal = refusal
         self._gauges.refusing = why
-        self._recycling.look()
-        self._gauges.connections = len(self._gateway)
-        self._gauges.forwarded_out = self._forwarder.forwarded
-        gc.collect(1)
-        self._room_timer = self._loop.call_later(_ROOM_S, self._look_for_room)
 
     # -- what comes in
 

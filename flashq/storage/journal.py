@@ -81,6 +81,8 @@ class SegmentJournal:
         self._ended = False
         self._loose = False
         """Some records are written, but not yet synced."""
+        self.on_segment: Callable[[], object] = bool
+        """Called when the journal has gone on to another segment: a moment to look at `room`."""
         self._short_looks = 0
         """How often in a row there was no room."""
         self._crc = self._at = 0
@@ -292,6 +294,7 @@ class SegmentJournal:
                 found.file.close()
         self._found = []
         self._take(segment)
+        self.on_segment()
 
     def _take(self, segment: Segment) -> None:
         """Go on in `segment`. The next one is asked for with its first record, so that a full disk shows early."""

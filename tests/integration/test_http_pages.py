@@ -190,6 +190,6 @@ def test_shutdown_by_http_is_an_orderly_one() -> None:
 
 def test_page_of_another_origin_cannot_stop_a_server_without_tokens(web: Web) -> None:
     """A browser sends it without asking first, whatever it may read of the answer."""
-    answer = web.refused("POST", "/server/shutdown", origin="https://evil.example")
+    answer = web.refused("POST", "/server/shutdown", status=403, origin="https://evil.example")
     assert answer["code"] == "forbidden"
     assert web.ok("GET", "/ready")["ready"] is True
