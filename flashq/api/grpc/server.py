@@ -218,7 +218,7 @@ async def _abort(error: Exception, context: Context) -> None:
         raise error
     if isinstance(error, GrpcFailure):
         await error.abort(context)
-    if context.done() or isinstance(error, ExecuteBatchError):  # the latter: it ended under a write
+    if context.done() or isinstance(error, grpc.aio.InternalError):  # the latter: it ended under a write
         log.debug("a call ended before its answer was written", reason=str(error))
         return
     log.error("a call failed", exc_info=error)
