@@ -32,12 +32,12 @@ from flashq.testing.history import (
     read,
 )
 from loadtest import mixed
-CLOCKS_MS: Final = 50
-"""A server that is put off the processor between its readings of the two clocks has them so far apart, on a busy one."""
 from loadtest.clients import DOOMED_ATTEMPTS, Client, Producer, Worker, payload
 from loadtest.crash_web import WebClient
 from loadtest.wire import REPLY_S, Gone, Reply, Request, Wire
 
+CLOCKS_MS: Final = 50
+"""A server that is put off the processor between its readings of the two clocks has them so far apart, if it is busy."""
 GRACE_MS: Final = 500
 SETTINGS: Final = {
     "FLASHQ_DEFAULT_MAX_ATTEMPTS": "0",
