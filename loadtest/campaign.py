@@ -37,7 +37,7 @@ from loadtest.crash_web import WebClient
 from loadtest.wire import REPLY_S, Gone, Reply, Request, Wire
 
 CLOCKS_MS: Final = 50
-"""A server that is put off the processor between its readings of the two clocks has them so far apart, if it is busy."""
+"""A busy machine may put a server off the processor between its readings of the two clocks: so far they are apart."""
 GRACE_MS: Final = 500
 SETTINGS: Final = {
     "FLASHQ_DEFAULT_MAX_ATTEMPTS": "0",

@@ -150,7 +150,9 @@ def test_end_of_a_session_ends_its_waits_and_releases_its_jobs(cluster: Cluster,
     job_id = caller.push(q)
     session.send("PULL", queue=q, timeout=1_000, release_on_disconnect=True)
     assert session.read()["job"]["id"] == job_id
-    session.send("PULL", queue=q, timeout=60_000)
+    session.send("PULL", queue=q, timeout=60_000, reqId="wait")
+    session.send("COUNT", queue=q, reqId="count")
+    assert session.read()["reqId"] == "count"  # so the pull is where it waits
     session.talk.came.cancel()
     session.talk.end()
     until(cluster, lambda: caller.count(q, "waiting") == 1, "the job to be back")
