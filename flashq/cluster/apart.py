@@ -51,7 +51,7 @@ def _worked(work: Callable[[], object], writing: int) -> int:
     except FlashqError as error:
         os.write(writing, str(error).encode()[:4096])
         return _REFUSED
-    except Exception:
+    except Exception:  # the last frame of a process of its own: the log has it, its parent the exit code
         log.exception("process failed")
         return 1
     return 0

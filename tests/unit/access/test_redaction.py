@@ -62,7 +62,7 @@ def test_every_line_of_the_log_goes_through_it(form: str, capsys: pytest.Capture
             _fail(PLANTED)
         except ValueError:
             log.exception("failed")
-        logging.getLogger("a.library").error("it says %s", PLANTED)
+        logging.getLogger("some.package").error("it says %s", PLANTED)
     finally:
         structlog.configure(**before)
         logging.getLogger().handlers[:] = handlers
