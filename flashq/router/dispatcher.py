@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
+import structlog
 
 from flashq.access.access import STRANGER, Access
 from flashq.access.showing import show_token
@@ -25,6 +26,7 @@ from flashq.transport.event_desk import EventDesk
 from flashq.transport.forwarding import PULL_WAIT_MS, WAITS, Forwarder, check_ack_batch
 from flashq.transport.totals import SharedTotals
 
+log = structlog.get_logger()
 _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
@@ -55,6 +57,15 @@ class RoutingDispatcher:
         codec = link.codec
         head = decode_head(frame, codec)
         req_id = echo_of(head, codec)
+        try:
+            self._route(link, frame, head, req_id)
+        except Exception:  # a bug of ours must not end everybody's connections: logged in full, answered `internal`
+            log.exception("a request failed", command=head.cmd)
+            body = replies.failure_text(codec, "Internal fault while routing a request; the log has it", "internal")
+            link.reply(replies.with_req_id(codec, body, req_id))
+
+    def _route(self, link: Link, frame: bytes, head: Head, req_id: bytes) -> None:
+        codec = link.codec
         if not link.principal and head.cmd not in ("AUTH", "PING"):
             self._refuse(link, Unauthenticated(STRANGER), req_id)
             return

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
+import structlog
 from msgspec import Raw
 
 from flashq.errors import InvalidArgument, LimitExceeded, Unavailable
 from flashq.protocol import replies
 from flashq.protocol.dispatch import Codec, Link, Ticket
 from flashq.protocol.head import decode_head, echo_of
-from flashq.transport.envelope import Failure, Notice
+from flashq.transport.envelope import FAULTY, Failure, Notice
 from flashq.transport.exchange import Exchange
 from flashq.transport.incoming import Incoming
 
+log = structlog.get_logger()
 STILL_THERE: Final = 17
 """Notice to a shard that was restarted: clients it may hold something of and that live on; gids, 8 bytes each."""
 INPUT_ENDED: Final = 16
@@ -82,6 +84,8 @@ class Forwarder:
             text = f"Shard {shard} is unavailable"
             if failure == "timeout":
                 text = f"Shard {shard} did not answer within {self._deadline_ms} ms: deadline exceeded"
+            elif failure == FAULTY:
+                text = f"Internal fault on the way to shard {shard}; the log has it"
             body = replies.failure_text(codec, text, str(failure))  # encoders take no subclass of str
             held.reply(replies.with_req_id(codec, body, req_id))
 
@@ -106,6 +110,9 @@ class Forwarder:
             )  # fmt: skip
         except (Unavailable, LimitExceeded) as e:
             on_fail(Failure(e.code, may_have_happened=False))
+        except Exception:  # a bug of ours: the place that is held for the reply must not stay empty
+            log.exception("a request could not be sent", shard=shard)
+            on_fail(FAULTY)
 
     def ask_part(
         self, shard: int, link: Link, frame: bytes, on_reply: Callable[[bytes], Any],
