@@ -127,7 +127,7 @@ class Settings:
     run: Path = _DERIVED
     """Folder of sockets and shared memory; unset: a short one in XDG_RUNTIME_DIR or /tmp, named after `data`."""
     heartbeat_limit_ms: int = 10_000
-    """A shard silent for so long is killed and restarted. Shorter: hangs cost less, a slow disk may look like one."""
+    """A process silent for so long is killed and restarted. Shorter: hangs cost less, a slow disk may look like one."""
     request_deadline_ms: int = 5_000
     """How long a forwarded request waits for a shard that is down. Longer: fewer errors, later ones."""
     reconnect_grace_ms: int = 5_000

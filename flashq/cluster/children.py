@@ -60,6 +60,8 @@ class Child:
         self.started_mono_ms = 0
         self.ready_mono_ms = 0
         """0 until this incarnation serves."""
+        self.probed_mono_ms = 0
+        """Since when an answer to a `Probe` is due; 0: none is."""
         self.reason = ""
         """Why it is down, or refused."""
         self.note = ""
@@ -81,6 +83,7 @@ class Child:
         self.pid, self.incarnation, self.control = pid, incarnation, control
         self.pidfd = os.pidfd_open(pid)
         self.started_mono_ms, self.ready_mono_ms, self.note, self.reason = mono_ms, 0, "", ""
+        self.probed_mono_ms = 0
         control.setblocking(False)
 
     def kill(self) -> None:

@@ -27,6 +27,8 @@ class Role(NamedTuple):
     """The kind of listeners it is given (`listeners.STREAM`, …); empty: none."""
     has_heartbeat: bool = False
     """It writes the heartbeat of the shard of its number; too old a one and it is killed."""
+    is_probed: bool = False
+    """It runs a loop that is asked now and then whether it turns; no answer for too long and it is killed."""
 
 
 class Component(NamedTuple):
@@ -59,14 +61,17 @@ def _life(module: str, function: str) -> Callable[[ChildContext], int]:
     return run
 
 
-def _role(kind: str, module: str, function: str, stage: int, *, doors: str = "", has_heartbeat: bool = False) -> Role:
-    return Role(kind, _life(module, function), (module,), stage, doors, has_heartbeat)
+def _role(
+    kind: str, module: str, function: str, stage: int, *, doors: str = "", has_heartbeat: bool = False,
+    is_probed: bool = False,
+) -> Role:  # fmt: skip
+    return Role(kind, _life(module, function), (module,), stage, doors, has_heartbeat, is_probed)
 
 
-ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, doors=listeners.STREAM)
+ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, doors=listeners.STREAM, is_probed=True)
 SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_heartbeat=True)
 CHECKPOINTER: Final = _role("checkpointer", "flashq.shard.checkpoint_process", "run", 2)
-WEBHOOKS: Final = _role("webhooks", "flashq.cluster.webhook_door", "run", 0)
+WEBHOOKS: Final = _role("webhooks", "flashq.cluster.webhook_door", "run", 0, is_probed=True)
 # Not imported before the fork: what these stand on is large, and no other process needs it.
-HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP)
-GRPC: Final = Role("grpc", _life("flashq.cluster.grpc_door", "run_grpc"), (), 0, listeners.GRPC)
+HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP, is_probed=True)
+GRPC: Final = Role("grpc", _life("flashq.cluster.grpc_door", "run_grpc"), (), 0, listeners.GRPC, is_probed=True)

@@ -6,7 +6,8 @@ Rules kept here
 - It never waits for a child: what a child cannot take now is sent when it can.
 - A death is told to all others before anything else is done about it, so that what was asked of the dead
   fails at once instead of at its deadline.
-- Nothing is polled but heartbeats, at most once a second. Deaths, words and signals wake it by descriptor.
+- Nothing is polled but heartbeats, at most once a second: shards write theirs into shared memory, processes with
+  another loop are asked for one. Deaths, words and signals wake it by descriptor.
 
 A stop goes by stages (`Role.stage`): routers first, so that nothing new comes in, then shards, then what reads
 behind them. What has not ended after `stop_timeout_ms` is killed; so is everything at a second signal.
@@ -42,6 +43,7 @@ from flashq.storage.journal_epoch import next_epoch
 from flashq.transport.child import (
     EXIT_REFUSED,
     EXIT_STOPPED,
+    Alive,
     Changed,
     ChildContext,
     Control,
@@ -49,6 +51,7 @@ from flashq.transport.child import (
     Order,
     PeerGone,
     PeerReady,
+    Probe,
     Ready,
     Refused,
     Reload,
@@ -274,6 +277,8 @@ class Supervisor:
             self._on_ready(child)
         elif isinstance(report, Changed):
             self._reload()
+        elif isinstance(report, Alive):
+            child.probed_mono_ms = 0
         elif isinstance(report, Refused | Failed):
             child.reason = report.reason
         elif child.ready_mono_ms or child.restarts:
@@ -367,15 +372,29 @@ class Supervisor:
         now = mono_ms()
         if now - self._look_due_ms < LOOK_MS_MIN:
             for child in self._children:
-                if child.component.role.has_heartbeat and child.ready_mono_ms and child.alive:
+                if not child.ready_mono_ms or not child.alive:
+                    continue
+                if child.component.role.has_heartbeat:
                     self._check(child, now)
+                elif child.component.role.is_probed and child.state is ProcessState.SERVING:
+                    self._probe(child, now)
         self._plan_look()
 
     def _check(self, child: Child, now_ms: int) -> None:
         view = self._state.shard(child.component.number)
-        latest_ms = max(view.heartbeat_ms if view else 0, child.ready_mono_ms)
-        if now_ms - latest_ms > self._settings.heartbeat_limit_ms:
-            child.reason = f"hung: no heartbeat for {(now_ms - latest_ms) / 1_000:.1f} s"
+        self._kill_if_silent(child, max(view.heartbeat_ms if view else 0, child.ready_mono_ms), now_ms)
+
+    def _probe(self, child: Child, now_ms: int) -> None:
+        """Ask whether its loop turns, unless the answer to the last time is still due."""
+        if child.probed_mono_ms:
+            self._kill_if_silent(child, child.probed_mono_ms, now_ms)
+        else:
+            child.probed_mono_ms = now_ms
+            self._tell(child, Probe())
+
+    def _kill_if_silent(self, child: Child, since_ms: int, now_ms: int) -> None:
+        if now_ms - since_ms > self._settings.heartbeat_limit_ms:
+            child.reason = f"hung: no heartbeat for {(now_ms - since_ms) / 1_000:.1f} s"
             child.kill()
 
     # -- the end

@@ -56,6 +56,10 @@ class Reload(msgspec.Struct, frozen=True, tag="reload"):
     """Supervisor: read again what may change while we run: the book of tokens, certificates."""
 
 
+class Probe(msgspec.Struct, frozen=True, tag="probe"):
+    """Supervisor: say that your loop turns. Who does not for too long is killed."""
+
+
 class PeerGone(msgspec.Struct, frozen=True, tag="peer-gone"):
     """Supervisor: a peer died or stopped. What it was asked and has not answered will not be answered."""
 
@@ -74,10 +78,14 @@ class Changed(msgspec.Struct, frozen=True, tag="changed"):
     """Child: something that all have to read again was changed; the supervisor tells them."""
 
 
-Report = Ready | Refused | Failed | Note | Changed
+class Alive(msgspec.Struct, frozen=True, tag="alive"):
+    """Child: the answer to a `Probe`."""
+
+
+Report = Ready | Refused | Failed | Note | Changed | Alive
 Order = Stop | PeerGone | PeerReady
-"""What a role carries out; `Reload` is carried out by `Control.on_reload`."""
-Sent = Order | Reload
+"""What a role carries out; `Reload` is carried out by `Control.on_reload`, and a `Probe` is answered by `Control`."""
+Sent = Order | Reload | Probe
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_report: Final = msgspec.msgpack.Decoder(Report).decode
 decode_order: Final = msgspec.msgpack.Decoder(Sent).decode
@@ -145,11 +153,13 @@ class Control:
                 self.close()
                 return [*found, Stop()]
             order = decode_order(packet)
-            if not isinstance(order, Reload):
+            if isinstance(order, Probe):
+                self._say(Alive())
+            elif isinstance(order, Reload):
+                for call in self.on_reload:
+                    call()
+            else:
                 found.append(order)
-                continue
-            for call in self.on_reload:
-                call()
 
     def fileno(self) -> int:
         """For a `select`."""

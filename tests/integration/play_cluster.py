@@ -68,7 +68,7 @@ def main() -> int:
         values["unix_socket"] = Path(str(values["unix_socket"]))
     settings = Settings(data=Path(data), run=Path(run), shards=int(shards), **{"port": 0} | values)
     shard = Role("shard", play, (), stage=1, has_heartbeat=True)
-    router = Role("router", play, (), stage=0, doors="stream")
+    router = Role("router", play, (), stage=0, doors="stream", is_probed=True)
     cast = [Component(shard, i, f"shard-{i:02}") for i in range(settings.shards)]
     try:
         return supervisor.run(settings, [*cast, Component(router, 0, "router-0")])

@@ -147,6 +147,21 @@ def test_cluster_is_ready_only_while_every_shard_serves() -> None:
         until(lambda: web.ask("GET", "/ready").status == 200, "the shard to be ready again")
 
 
+@pytest.mark.parametrize("name", ["http-0", "router-0", "webhooks"])
+def test_process_that_hangs_is_replaced(name: str) -> None:
+    """Its door would take connections in, and answer nobody."""
+    import signal
+
+    hung = {"FLASHQ_HEARTBEAT_LIMIT_MS": "1500"}
+    with Cluster(shards=1, durability="commit", http=True, settings=hung) as cluster:
+        pid = cluster.kill(name, signal.SIGSTOP)
+        cluster.wait_serving(name, other_than=pid)
+        with Web(cluster) as web, cluster.connect() as tcp:
+            assert web.ok("GET", "/health")
+            tcp.sendall(b'{"cmd":"PING"}\n')
+            assert b"pong" in tcp.recv(1_000)
+
+
 def test_process_that_dies_is_replaced_and_its_waiting_pulls_take_no_jobs() -> None:
     with Cluster(shards=2, durability="commit", http=True) as cluster:
         with Web(cluster) as lost:

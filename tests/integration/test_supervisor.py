@@ -242,6 +242,17 @@ def test_stopped_shard_counts_as_hung(play: Callable[..., Play]) -> None:
     one.until(lambda s: s.serving, "the restart")
 
 
+def test_stopped_router_counts_as_hung_and_those_that_answer_live_on(play: Callable[..., Play]) -> None:
+    """Connections would be taken in by the kernel for ever, and nobody would read what they say."""
+    one = started(play(1, heartbeat_limit_ms=1_000))
+    shard, router = one.pid("shard-00"), one.pid("router-0")
+    os.kill(router, signal.SIGSTOP)
+    one.wait(r"died +component=router-0 +reason='hung: no heartbeat for \d\.\d s'")
+    assert gone(router)
+    one.until(lambda s: s.serving, "the restart")
+    assert one.pid("shard-00") == shard
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_goes_through_routers_then_shards_and_ends_with_zero(
     play: Callable[..., Play], number: signal.Signals, run_folder: Path
