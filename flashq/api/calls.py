@@ -25,7 +25,7 @@ class Caller:
         self.waits = False
         """It waits for jobs, or for one to end."""
         self.crowded = False
-        """Another request of it stands behind the one in work, and the connection is not read."""
+        """It must not wait: another request of it stands behind the one in work, or it sends nothing more."""
 
     def leave(self) -> None:
         """The client has gone: whoever waits for its reply need not."""

@@ -595,8 +595,20 @@ class ShardDispatcher:
         self.input_ended(link.gid)
         self.elsewhere.ended(link.gid)
 
+    def remote_ended(self, gid: int) -> None:
+        """As `ended`, for a client of another process, of whose requests some may have gone on from here."""
+        self.gates.end(gid)
+        self.input_ended(gid)
+        self.elsewhere.ended(gid)
+
+    def remote_gone(self, gid: int) -> None:
+        """As `gone`, for a client of another process."""
+        self.gates.end(gid)
+        retry.connection_gone(self.engine, gid)
+        self.elsewhere.gone(gid)
+
     def input_ended(self, gid: int) -> None:
-        """As `ended`, for a client of this or another process."""
+        """As `ended`, for what is here."""
         for waiter in list(self.engine.waits_of.get(gid, ())):
             end_wait(self.engine, waiter)
             self.engine.woken.append((waiter, None))
@@ -605,6 +617,8 @@ class ShardDispatcher:
     def holder_gone(self, gid: int) -> None:
         """The process that held a connection died: its waits end at once, what is tied to it may be claimed again."""
         engine = self.engine
+        self.gates.end(gid)
+        self.elsewhere.gone(gid)
         for waiter in list(engine.waits_of.get(gid, ())):
             end_wait(engine, waiter)
         withdraw_waits(engine, gid)
@@ -613,10 +627,13 @@ class ShardDispatcher:
     def undelivered_body(self, body: bytes) -> None:
         """A reply found nobody: the jobs that it gives out go back, no attempt counted. Of any other reply nothing is.
 
-        Found by their ids, so that it costs nothing that others hold leases.
+        Found by their ids, so that it costs nothing that others hold leases. Jobs of another shard go back there.
         """
         leases: dict[int, Lease] = {}
         for job_id, token in leased_in(body):
+            if not self.engine.owns[job_id & 1023]:
+                self.elsewhere.give_back((job_id,), token)
+                continue
             seen = queries.find(self.engine, job_id)
             if seen is not None and seen.lease is not None and seen.lease.token == token:
                 leases[id(seen.lease)] = seen.lease

@@ -36,6 +36,11 @@ class Gates:
         assert gid not in self._lines, "a held request is carried out before the next of its connection"
         self._lines[gid] = deque()
 
+    def end(self, gid: int) -> None:
+        """A connection sends nothing more, or has gone: what waits of it is carried out, and takes no jobs."""
+        for link, _ in self._lines.get(gid, ()):
+            link.over = True
+
     def refuse_all(self, reason: str) -> None:
         """From now on every request is refused, with code `unavailable`, before it is looked at; empty: none is."""
         self._refusal = reason
@@ -81,13 +86,15 @@ _EVERYBODY: Final = _Everybody()
 class GatedLink:
     """A client, for the time of one request that was held back: its reply has a place already."""
 
-    __slots__ = ("_link", "_ticket", "codec", "gid")
+    __slots__ = ("_link", "_ticket", "codec", "gid", "over")
 
     def __init__(self, link: Link, ticket: Ticket) -> None:
         self._link = link
         self._ticket = ticket
         self.gid = link.gid
         self.codec: Codec = link.codec
+        self.over = False
+        """Nothing more will come from it."""
 
     @property
     def local(self) -> bool:
@@ -116,7 +123,7 @@ class GatedLink:
     @property
     def _ended(self) -> bool:
         """Nothing more will come: what the connection says of itself, where it says anything."""
-        return bool(getattr(self._link, "_ended", False))
+        return self.over or bool(getattr(self._link, "_ended", False))
 
     def forwarded_to(self, shard: int) -> None:
         """The connection was held back already."""
@@ -139,4 +146,4 @@ class GatedLink:
         self._link.fatal(text, code)
 
     def takes_jobs(self) -> bool:
-        return self._ticket.takes_jobs()
+        return not self.over and self._ticket.takes_jobs()

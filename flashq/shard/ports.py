@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from msgspec import Raw
@@ -40,6 +40,9 @@ class Elsewhere(Protocol):
 
     def gone(self, gid: int) -> None:
         """A client left: tell who holds something of it."""
+
+    def give_back(self, job_ids: Iterable[int], token: int) -> None:
+        """Jobs of one delivery of theirs were not handed on: they go back to their queue, no attempt counted."""
 
     def req_id_of(self, frame: bytes, codec: int) -> bytes | Raw:
         """The `reqId` of a request that cannot be parsed, if it can be found."""

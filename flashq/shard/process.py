@@ -20,7 +20,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.housekeeping import start_housekeeping
 from flashq.engine.pages import PAGE_BITS
 from flashq.engine.replay import Replayer
-from flashq.engine.retry import connection_gone, start_grace, still_there
+from flashq.engine.retry import start_grace, still_there
 from flashq.engine.settings import Defaults, Limits
 from flashq.errors import CheckpointTooNew, JournalCorrupt, StorageError
 from flashq.protocol.dispatch import Codec, Link
@@ -374,9 +374,9 @@ class Shard:
         self._ticks.wake()
         if kind == Notice.CONNECTION_GONE:
             self._remote.get(peer, set()).discard(gid)
-            connection_gone(self.engine, gid)
+            self.dispatcher.remote_gone(gid)
         elif kind == INPUT_ENDED:
-            self.dispatcher.input_ended(gid)
+            self.dispatcher.remote_ended(gid)
         elif kind == STILL_THERE:
             for at in range(0, len(payload), 8):
                 gid = int.from_bytes(payload[at : at + 8], "little")

@@ -177,10 +177,6 @@ class Forwarder:
             payload = b"".join(n.to_bytes(8, "little") for n in (token, *ids))
             self._exchange.notify(shard_name(shard), GIVEN_BACK, payload)
 
-    def undelivered(self, shard: int, body: bytes) -> None:
-        """A reply was not handed on: its jobs go back to their queue, no attempt counted."""
-        self._exchange.notify(shard_name(shard), Notice.UNDELIVERED, body)
-
     def req_id_of(self, frame: bytes, codec: int) -> bytes | Raw:
         """The `reqId` of a request that cannot be parsed, if it can be found."""
         which = Codec(codec)

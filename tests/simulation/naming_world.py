@@ -6,7 +6,7 @@ what it answers leaves after its commit. Where the power goes too, records that 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -122,6 +122,8 @@ class Shard:
         """On the journal that there is, as after kill -9."""
         self.incarnation += 1
         self.asking: dict[int, Asked] = {}
+        self.passed_on: list[tuple[str, int]] = []
+        """What it said of clients to shards that may hold something of them."""
         self.effects: list[Callable[[], None]] = []
         self.engine = self.replayed(clean=False)
         self.journal = MemoryJournal(epoch=self.incarnation, boot=BOOT, keep=True)
@@ -219,6 +221,17 @@ class Shard:
         number = self.world.next_number()
         self.asking[number] = Asked(shard, on_reply, on_fail)
         self.world.send(self.no, shard, Message("part", number, frame))
+
+    def give_back(self, job_ids: Iterable[int], token: int) -> None:
+        for job_id in job_ids:
+            holder = self.world.shards[self.world.owner_of(job_id & 1023)]
+            holder.tick(lambda job_id=job_id, holder=holder: holder.dispatcher.given_back(token, (job_id,)))  # type: ignore[misc]
+
+    def ended(self, gid: int) -> None:
+        self.passed_on.append(("ended", gid))
+
+    def gone(self, gid: int) -> None:
+        self.passed_on.append(("gone", gid))
 
     def req_id_of(self, frame: bytes, codec: int) -> Raw:
         class Head(msgspec.Struct):

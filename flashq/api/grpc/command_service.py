@@ -72,8 +72,8 @@ class CommandService:
             raise GrpcFailure(seen.error, seen.code)
 
         def unsent() -> None:
-            if slot is not None:
-                self._desk.undelivered(slot, reply)
+            if head.cmd in _PULLS:
+                self._desk.undelivered(reply)
 
         return unsent, pb.CommandReply(payload=reply.removesuffix(b"\n") if codec is Codec.TEXT else reply)
 
@@ -91,14 +91,16 @@ class CommandService:
         try:
             await self._answer(session, asker, tasks)
         finally:
+            # Nothing is awaited before shards are told: whoever cancels this call once more could cut that off. And
+            # from here on nothing is sent on, so that no request comes behind the word that its client has gone.
             session.lost = True
+            for place in session.unwritten():
+                assert place.body is not None
+                self._ways.take_back(place.body)
+            self._ways.dispatcher.gone(session)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for place in session.unwritten():
-                if place.shard is not None and place.body is not None:
-                    self._ways.forwarder.undelivered(place.shard, place.body)
-            self._ways.dispatcher.gone(session)
 
     async def _read(self, session: Session, request: Any, requests: AsyncIterator[bytes]) -> None:
         self._submit(session, request)
@@ -110,6 +112,8 @@ class CommandService:
                 return
 
     def _submit(self, session: Session, request: Any) -> None:
+        if session.lost:
+            return
         self._ways.dispatcher.submit(session, _line_of(request.payload, session.codec))
 
     async def _answer(self, session: Session, asker: Asker, tasks: list[Any]) -> None:

@@ -149,8 +149,8 @@ class Desk:
             reply = await call.future
         except asyncio.CancelledError:
             caller.lost = True
-            if slot is not None and call.future.done() and not call.future.cancelled():
-                self.undelivered(slot, call.future.result())
+            if call.future.done() and not call.future.cancelled():
+                self.undelivered(call.future.result())
             self._ways.forwarder.gone(gid)
             raise
         else:
@@ -159,9 +159,9 @@ class Desk:
         finally:
             del self._waiting[gid]
 
-    def undelivered(self, slot: int, reply: bytes) -> None:
-        """Nobody got this reply of a slot's shard: its jobs go back."""
-        self._ways.forwarder.undelivered(self._ways.owner_of(slot), reply)
+    def undelivered(self, reply: bytes) -> None:
+        """Nobody got this reply: its jobs go back."""
+        self._ways.take_back(reply)
 
     # -- jobs
 

@@ -16,14 +16,12 @@ WRITTEN_BYTES_MAX: Final = 1 << 20
 class Place:
     """The place of one reply."""
 
-    __slots__ = ("_session", "body", "ordered", "shard")
+    __slots__ = ("_session", "body", "ordered")
 
     def __init__(self, session: "Session", *, ordered: bool) -> None:
         self._session = session
         self.ordered = ordered
         self.body: bytes | None = None
-        self.shard: int | None = None
-        """Who answers; None: this process."""
 
     def takes_jobs(self) -> bool:
         """Whether the client can be given jobs just now."""
@@ -54,7 +52,6 @@ class Session:
         self.failure: GrpcFailure | None = None
         """Why the session ends by us."""
         self.unanswered = 0
-        self._last: Place | None = None
         self._turns: deque[Place] = deque()
         """Those whose replies keep the order of their commands."""
         self._out: deque[Place] = deque()
@@ -70,16 +67,14 @@ class Session:
 
     def hold(self, *, ordered: bool) -> Place:
         """Answer it later."""
-        place = self._last = Place(self, ordered=ordered)
+        place = Place(self, ordered=ordered)
         self.unanswered += 1
         if ordered:
             self._turns.append(place)
         return place
 
     def forwarded_to(self, shard: int) -> None:
-        """The place that was held last is answered by that shard."""
-        if self._last is not None:
-            self._last.shard = shard
+        """Who answers does not matter here."""
 
     def push_event(self, body: bytes) -> None:
         """Events have no place here yet: SUBSCRIBE is refused."""

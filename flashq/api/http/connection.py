@@ -110,6 +110,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._at_rest() or self.cycle.more_body or self.flashq.waits:
             return False
         self.cycle.keep_alive = False
+        self.flashq.crowded = True  # what it asked may not have begun yet; nobody could tell later that it has left
         return self.scheme != "https"  # half of a TLS connection cannot be closed
 
     def data_received(self, data: bytes) -> None:

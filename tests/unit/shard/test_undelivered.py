@@ -62,6 +62,19 @@ def test_reply_that_shows_a_job_gives_nothing_back(shard: Shard) -> None:
     assert queries.state_of(shard.engine, job_id) == "active"
 
 
+def test_job_of_another_shard_goes_back_there() -> None:
+    """A request that was forwarded is answered the way it came; so its jobs come back that way, too."""
+    world = World(2, Random(1))
+    mine, other = world.shards
+    queue = next(world.names_of(1, "q"))
+    job_id = asked(other, 1, cmd="PUSH", queue=queue, data=1)["id"]
+    told = asked(other, 1, cmd="PULL", queue=queue)
+    assert queries.state_of(other.engine, job_id) == "active"
+    given_back(mine, msgspec.json.encode(told))
+    assert queries.state_of(other.engine, job_id) == "waiting"
+    check_counts(other.engine)
+
+
 @pytest.mark.parametrize("body", [b"", b'{"ok":true,"jobs":[1]}', b'{"ok":true,"job":"x"}', b"\xc1", b'{"jobs":{}}'])
 def test_other_replies_give_out_nothing(body: bytes) -> None:
     assert leased_in(body) == []
