@@ -21,6 +21,7 @@ from flashq.protocol.dispatch import Codec, Link
 from flashq.protocol.happenings import kinds_of
 from flashq.protocol.head import Head, decode_head, echo_of, slot_of
 from flashq.protocol.queue_names import check_queue_name
+from flashq.protocol.repeated_keys import check_keys
 from flashq.protocol.slots import slot_of_queue
 from flashq.transport.event_desk import EventDesk
 from flashq.transport.forwarding import PULL_WAIT_MS, WAITS, Forwarder, check_ack_batch
@@ -81,6 +82,7 @@ class RoutingDispatcher:
             self._refuse(link, explained(e), req_id)
             return
         try:
+            check_keys(frame, codec)
             # What is sent on is looked at where it arrives, by its own shard.
             self._access.check_command(link.principal, command)
             self._decide(link, command, frame, req_id)

@@ -32,6 +32,7 @@ from flashq.protocol.commands_common import CommonPushBatch, decoded_push_batch,
 from flashq.protocol.dispatch import Link, Ticket
 from flashq.protocol.given_back import leased_in
 from flashq.protocol.places import explained_in
+from flashq.protocol.repeated_keys import PUSH_BYTES, batch_may_repeat, check_keys, ids_may_repeat
 from flashq.protocol.slots import slot_of_queue
 from flashq.protocol.web_targets import NOTHING_ELSE, Allowed
 from flashq.shard.control_verbs import answer_wait
@@ -182,6 +183,7 @@ class ShardDispatcher:
             self._refuse(link, codec, explained_in(frame, codec, e), self.elsewhere.req_id_of(frame, codec))
             return
         try:
+            check_keys(frame, codec)
             self._carry_out(link, command, frame, codec)
         except FlashqError as e:
             self._refuse(link, codec, e, command.reqId)
@@ -305,8 +307,12 @@ class ShardDispatcher:
             payload = bytes(command.data)
             if not frame.isascii() or 92 in frame:
                 check_text(frame)
+            if len(frame) - len(payload) - len(name) > PUSH_BYTES:
+                check_keys(frame, codec)
         else:
             payload = payload_of(command.data, codec)
+            if frame[0] > 0x83:
+                check_keys(frame, codec)
         if len(payload) > engine.limits.data_bytes_max:
             check_data_size(engine.limits, payload)
         if engine.defaults.ttl_ms or engine.defaults.timeout_ms:
@@ -340,8 +346,12 @@ class ShardDispatcher:
         if codec == 0:
             check_text(frame)
             payloads = [bytes(j.data) for j in jobs]
+            if batch_may_repeat(frame, command.queue):
+                check_keys(frame, codec)
         else:
             payloads = [payload_of(j.data, codec) for j in jobs]
+            if frame[0] > 0x83:
+                check_keys(frame, codec)
         if len(frame) > engine.limits.data_bytes_max:
             for k, payload in enumerate(payloads):
                 check_data_size(engine.limits, payload, f"jobs[{k}]: Job data")
@@ -387,6 +397,8 @@ class ShardDispatcher:
         queue = self._queues.get(command.queue) or self._queue_for(link, command, frame)
         if queue is None:
             return
+        if (frame[0] - 0x80 if codec else frame.count(b":")) > (2 if command.timeout is None else 3):
+            check_keys(frame, codec)
         limits = self.engine.limits
         if (
             type(command) is c.PlainPull and queue.top is not None and not queue.waiters and link.takes_jobs()
@@ -475,6 +487,8 @@ class ShardDispatcher:
             self.elsewhere.forward(self.owner_of(job_id & 1023), link, frame, command)
             return
         result = command.result
+        if (frame[0] - 0x80 if codec else frame.count(b":")) > (2 if command.lease is None else 3):
+            check_keys(frame, codec)
         if result is c.ABSENT:
             if not ack_lone(self.engine, job_id, command.lease):
                 acks.ack(self.engine, job_id, command.lease, None, codec)
@@ -501,6 +515,8 @@ class ShardDispatcher:
 
     def _ack_plain_batch(self, link: Link, command: Any, frame: bytes, codec: int) -> None:
         ids = command.ids
+        if frame[0] > 0x82 if codec else ids_may_repeat(frame):
+            check_keys(frame, codec)
         owns = self.engine.owns
         if not ids or (owns[ids[0] & 1023] and (acks.are_neighbours(ids) or all(owns[i & 1023] for i in ids))):
             self._ack_here(link, command, codec, None, None)

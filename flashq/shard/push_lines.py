@@ -19,6 +19,10 @@ LINES_MIN: Final = 4
 _decode_lines: Final = msgspec.json.Decoder(c.PlainPush).decode_lines
 _REPLY: Final = b'{"ok":true,"id":%d,"success":true}\n'
 _BACKSLASH: Final = 92
+_LINE_BYTES: Final = len('{"cmd":"PUSH","queue":"","data":}\n')
+_SPARE_MAX: Final = len(',"data":0') - 1
+_SPACES: Final = 5
+"""In a line whose colons and commas have a space behind them."""
 
 
 def push_lines(engine: Engine, link: Link, whole: bytes, lines: list[bytes]) -> bool:
@@ -41,7 +45,11 @@ def push_lines(engine: Engine, link: Link, whole: bytes, lines: list[bytes]) -> 
     for command in commands:
         if command.queue != name or command.reqId is not c.ABSENT:
             return False
-    ids = [job_id for run in put_plain(engine, queue, 0, [bytes(one.data) for one in commands]) for job_id in run]
+    payloads = [bytes(one.data) for one in commands]
+    spare = len(whole) - sum(map(len, payloads)) - n * (len(name) + _LINE_BYTES)
+    if spare > _SPARE_MAX and not (spare <= _SPARE_MAX + _SPACES * n and whole.startswith(b'{"cmd": ')):
+        return False  # there may be a key that stands twice
+    ids = [job_id for run in put_plain(engine, queue, 0, payloads) for job_id in run]
     pack, kind, size, out = events.pack_pushed, events.PUSHED, events.PUSHED_BYTES, engine.events
     for job_id, line in zip(ids, lines, strict=True):
         out += (pack(kind, size + len(line), job_id, 1, 0), line)

@@ -57,6 +57,16 @@ def test_bytes_behind_the_map_are_refused(c: Peer, q: str) -> None:
     assert c.ok("COUNT", queue=q)["count"] == 0
 
 
+@pytest.mark.parametrize("fields", [("cmd", "PULL", "queue", "$q"), ("cmd", "STATS"), ("cmd", "PUSH", "queue", "$q")])
+def test_repeated_key_is_refused(c: Peer, q: str, fields: tuple[str, ...]) -> None:
+    """Whoever wrote both meant something else than the last."""
+    words = [word.replace("$q", q) for word in fields]
+    entries = [*words, *(("data", 1) if "PUSH" in fields else ()), *words[-2:]]
+    c.frame(bytes([0x80 + len(entries) // 2]) + b"".join(msgpack.packb(one) for one in entries))
+    assert c.read()["error"] == f"{PREFIX}repeated key `{fields[-2]}`"
+    assert c.ok("COUNT", queue=q)["count"] == 0
+
+
 def test_nil_counts_as_absent(c: Peer, q: str) -> None:
     names = ("priority", "delay", "ttl", "timeout", "max_attempts", "backoff", "unique_key", "depends_on", "tags",
     "lifo",

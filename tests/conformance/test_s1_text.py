@@ -56,6 +56,39 @@ def test_order_of_keys_is_free_and_unknown_keys_are_ignored(c: Peer, q: str) -> 
     assert c.pull(q)["data"] == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"cmd":"STATS","cmd":"STATS"}', "cmd"),
+        ('{"cmd":"PUSH","queue":"$q","queue":"$q","data":1}', "queue"),
+        ('{"cmd":"PUSH","queue":"$q","data":1,"data":2}', "data"),
+        ('{"cmd": "PUSH", "queue": "$q", "data": 1, "data": 2}', "data"),
+        ('{"cmd":"PUSH","queue":"$q","data":1,"priority":1,"priority":2}', "priority"),
+        ('{"cmd":"PUSH","queue":"$q","data":1,"reqId":"a","reqId":"b"}', "reqId"),
+        ('{"cmd":"PUSH","queue":"$q","data":1,"nobody":1,"nobody":2}', "nobody"),
+        ('{"cmd":"PUSHB","queue":"$q","jobs":[{"data":1}],"jobs":[]}', "jobs"),
+        ('{"cmd":"PULL","queue":"$q","timeout":0,"timeout":0}', "timeout"),
+        ('{"cmd":"PULLB","queue":"$q","count":1,"timeout":0,"count":2}', "count"),
+        ('{"cmd":"ACK","id":$id,"id":$id}', "id"),
+        ('{"cmd":"ACKB","ids":[$id],"ids":[$id]}', "ids"),
+        ('{"cmd":"GETJOB","id":$id,"id":$id}', "id"),
+    ],
+)
+def test_repeated_key_is_refused_and_nothing_applied(c: Peer, q: str, text: str, key: str) -> None:
+    """Whoever wrote both meant something else than the last."""
+    job_id = c.push(q)
+    reply = line(c, text.replace("$q", q).replace("$id", str(job_id)))
+    assert (reply["ok"], reply["code"]) == (False, "invalid")
+    assert reply["error"] == f"Invalid: repeated key `{key}`"
+    assert c.ok("COUNT", queue=q)["count"] == 1
+    assert c.ok("GETSTATE", id=job_id)["state"] == "waiting"
+
+
+def test_repeated_key_inside_of_a_payload_is_the_payloads_own(c: Peer, q: str) -> None:
+    assert line(c, f'{{"cmd":"PUSH","queue":"{q}","data":{{"cmd":1,"a":2,"a":3}}}}')["ok"] is True
+    assert c.pull(q)["data"] == {"cmd": 1, "a": 3}
+
+
 @pytest.mark.parametrize("cmd", ["push", "Push", "PUSH ", " PUSH", "", "PUSHX"])
 def test_names_of_commands_are_exact(c: Peer, q: str, cmd: str) -> None:
     text = c.no(cmd, queue=q, data=1)

@@ -164,3 +164,18 @@ def test_who_has_shown_no_token_is_not_let_in_by_many() -> None:
         one.client.principal = ""
     assert shard.hear([line("q", "1")] * 8) == other.hear([line("q", "1")] * 8)
     assert shard.kit.engine.queue("q").waiting == 9
+
+
+@pytest.mark.parametrize("colon", [":", ": "])
+def test_line_in_which_a_key_stands_twice_is_refused_among_others(colon: str) -> None:
+    """One of many lines that came together: it alone, and the others are stored."""
+    comma = "," if colon == ":" else ", "
+    good = f'{{"cmd"{colon}"PUSH"{comma}"queue"{colon}"a"{comma}"data"{colon}1}}'.encode()
+    bad = good[:-1] + f'{comma}"data"{colon}2}}'.encode()
+    shard = Shard(together=True)
+    shard.hear([good])
+    said = shard.hear([good] * 4 + [bad])[0]
+    assert isinstance(said, bytes)
+    assert [b"repeated key `data`" in one for one in said.splitlines()] == [False] * 4 + [True]
+    shard.hear([good] * 5)
+    assert shard.batches == 1
