@@ -36,16 +36,36 @@ if TYPE_CHECKING:
     from flashq.engine.waits import JobWait, Outcome
 
 
+class Rare:
+    """A total that few ticks change, and that is told to others only when it has."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._slot = f"_{name}"
+
+    def __get__(self, totals: "Totals", owner: type) -> int:
+        value: int = getattr(totals, self._slot)
+        return value
+
+    def __set__(self, totals: "Totals", value: int) -> None:
+        setattr(totals, self._slot, value)
+        totals.rare_changed = True
+
+
 class Totals:
     """Counts over all queues of this shard, kept as they change."""
 
-    __slots__ = ("active", "completed", "completed_now", "dead", "delayed", "failed", "latency_count", "latency_ms",
-                 "pushed", "retried", "waiting")  # fmt: skip
+    __slots__ = ("_dead", "_delayed", "_failed", "_retried", "active", "completed", "completed_now", "latency_count",
+                 "latency_ms", "pushed", "rare_changed", "waiting")  # fmt: skip
+    failed = Rare()
+    retried = Rare()
+    delayed = Rare()
+    dead = Rare()
 
     def __init__(self) -> None:
         self.pushed = self.completed = self.failed = self.retried = 0
         self.waiting = self.delayed = self.active = self.dead = self.completed_now = 0
         self.latency_ms = self.latency_count = 0
+        self.rare_changed = True
 
 
 class Engine:

@@ -30,7 +30,10 @@ class Lease:
 
     __slots__ = ("deadline", "due", "gid", "hard_at", "live", "queue", "seqs", "soft_ms", "started_at", "token")
 
-    def __init__(self, token: int, queue: "Queue", started_at: int, soft_ms: int, deadline: int, gid: int) -> None:
+    def __init__(
+        self, token: int, queue: "Queue", started_at: int, soft_ms: int, deadline: int, gid: int, live: int = 0,
+        seqs: list[range] | None = None,
+    ) -> None:  # fmt: skip
         self.token = token
         self.queue = queue
         self.started_at = started_at
@@ -42,9 +45,9 @@ class Lease:
         """Monotonic end of the job's `timeout`, which nothing extends; 0: none."""
         self.gid = gid
         """The connection it is tied to (`release_on_disconnect`); 0: none."""
-        self.live = 0
+        self.live = live
         """How many of its jobs are still active under it."""
-        self.seqs: list[range] = []
+        self.seqs: list[range] = [] if seqs is None else seqs
 
 
 class Done:

@@ -49,9 +49,7 @@ def give_lone(engine: Engine, queue: Queue, soft_ms: int, gid: int) -> Lone | No
         return None
     now, job_id = engine.now_ms, seq << 10 | slot.no
     token = engine.next_token()
-    lease = Lease(token, queue, now, soft_ms, engine.mono_ms + soft_ms, gid)
-    lease.live = 1
-    lease.seqs.append(range(seq, seq + 1))
+    lease = Lease(token, queue, now, soft_ms, engine.mono_ms + soft_ms, gid, 1, [range(seq, seq + 1)])
     engine.lease_lines.add(lease, soft_ms)
     if gid:
         engine.tied.setdefault(gid, {})[lease] = None

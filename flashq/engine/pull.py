@@ -390,20 +390,32 @@ def serve(engine: Engine, queue: Queue) -> None:
     """Jobs have become ready: hand them to the pulls that wait, first come first served."""
     waiters = queue.waiters
     passed_over = []
-    while waiters and queue.has_ready():
+    while waiters and (queue.top is not None or queue.has_ready()):
         waiter = waiters[0]
         if not waiter.live:
             waiters.popleft()
+            queue.waiters_dead -= 1
             continue
-        if not waiter.ticket.takes_jobs():
+        if not waiter.takes_jobs():
             passed_over.append(waiters.popleft())
             continue
         gid = waiter.gid if waiter.tied else 0
-        delivery = deliver(engine, queue, waiter.count or 1, lease_ms=waiter.lease_ms, gid=gid)
+        delivery: Delivery | Lone | None = None
+        if waiter.count <= 1:
+            delivery = give_lone(engine, queue, waiter.lease_ms or engine.limits.lease_ms, gid)
         if delivery is None:
-            break
+            delivery = deliver(engine, queue, waiter.count or 1, lease_ms=waiter.lease_ms, gid=gid)
+            if delivery is None:
+                break
         waiters.popleft()
-        end_wait(engine, waiter)
+        # As `end_wait`, spelled out: a worker waits for it. Its place in the queue is gone already.
+        waiter.live = 0
+        engine.wait_lines.ended(waiter)
+        mine = engine.waits_of[waiter.gid]
+        if len(mine) == 1:
+            del engine.waits_of[waiter.gid]
+        else:
+            del mine[waiter]
         engine.woken.append((waiter, delivery))
     if passed_over:
         waiters.extendleft(reversed(passed_over))

@@ -58,7 +58,7 @@ _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class PullTicket:
     """Where a waiting pull's jobs go."""
 
-    __slots__ = ("batch", "codec", "gid", "held", "req_id")
+    __slots__ = ("batch", "codec", "gid", "held", "req_id", "takes_jobs")
 
     def __init__(self, held: Ticket, gid: int, codec: int, req_id: bytes, batch: bool) -> None:
         self.held = held
@@ -66,9 +66,7 @@ class PullTicket:
         self.codec = codec
         self.req_id = req_id
         self.batch = batch
-
-    def takes_jobs(self) -> bool:
-        return self.held.takes_jobs()
+        self.takes_jobs = held.takes_jobs
 
 
 def _unheard(process: str, kind: int, payload: bytes) -> None:
@@ -454,18 +452,16 @@ class ShardDispatcher:
         while engine.woken:
             woken, engine.woken = engine.woken, []
             for waiter, delivery in woken:
-                self._answer(waiter.ticket, delivery)
-
-    def _answer(self, ticket: PullTicket, delivery: Delivery | Lone | None) -> None:
-        codec = ticket.codec
-        if delivery is None:
-            body = (replies.NO_JOBS if ticket.batch else replies.NO_JOB)[codec]
-        else:
-            body = (self.renderer.many if ticket.batch else self.renderer.one)(delivery, codec)
-        if ticket.req_id:
-            body = replies.with_req_id(codec, body, ticket.req_id)
-        if not ticket.held.reply(body) and delivery is not None:
-            self._take_back(delivery)
+                ticket = waiter.ticket
+                codec = ticket.codec
+                if delivery is None:
+                    body = (replies.NO_JOBS if ticket.batch else replies.NO_JOB)[codec]
+                else:
+                    body = (self.renderer.many if ticket.batch else self.renderer.one)(delivery, codec)
+                if ticket.req_id:
+                    body = replies.with_req_id(codec, body, ticket.req_id)
+                if not ticket.held.reply(body) and delivery is not None:
+                    self._take_back(delivery)
 
     def _take_back(self, delivery: Delivery | Lone) -> None:
         """Jobs of a pull whose client has gone go back, no attempt counted."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from flashq.engine.engine import Engine
 from flashq.engine.queues import Queue
-from flashq.transport.shard_region import NO_LIMIT, QueueGauge
+from flashq.transport.shard_region import NO_LIMIT, OPEN, QueueGauge
 from flashq.transport.shared_memory import SharedState
 
 RATE_BEATS: Final = 5
@@ -17,6 +17,7 @@ class Gauges:
 
     def __init__(self, state: SharedState, shard: int, epoch: int) -> None:
         self._writer = state.writer(shard, epoch)
+        self._flow = self._writer.flow
         self.times = state.tick_times(shard)
         """Of ticks in which something was committed."""
         self._queues: dict[str, QueueGauge] = {}
@@ -44,28 +45,43 @@ class Gauges:
                 self._queues.pop(name).close()
         engine.forgotten.clear()
         self.times.write()
+        self.write_rest(engine)
         self.write(engine, mono_ms)
 
     def write(self, engine: Engine, mono_ms: int) -> None:
         """Everything that changed in this tick."""
         t = engine.totals
         self.ticks += 1
-        self._writer.write(
-            mono_ms, t.pushed, t.completed, t.failed, t.retried, t.waiting, t.delayed, t.active, t.dead,
-            t.completed_now, self.connections, self.journal_bytes, self.ticks, self.forwarded_in, self.forwarded_out,
-            self.memory_bytes, t.latency_ms, t.latency_count, self._rate, self.refusing,
+        if t.rare_changed:
+            self.write_rest(engine)
+        self._flow(
+            mono_ms, t.pushed, t.completed, t.waiting, t.active, t.completed_now, t.latency_ms, t.latency_count
         )  # fmt: skip
         if engine.touched:
             for queue in engine.touched:
                 queue.touched = False
                 gauge = self._queues.get(queue.name) or self._gauge(queue)
-                rate, concurrency = queue.rate, queue.concurrency
-                gauge.write(
-                    queue.waiting, queue.active, queue.delayed, queue.dead_count, queue.completed, queue.paused,
-                    NO_LIMIT if rate is None else rate.limit, NO_LIMIT if concurrency is None else concurrency,
-                )  # fmt: skip
+                if queue.gate or gauge.gate is not OPEN:
+                    _write_gate(queue, gauge)
+                gauge.write(queue.waiting, queue.active, queue.delayed, queue.dead_count, queue.completed)
             engine.touched.clear()
+
+    def write_rest(self, engine: Engine) -> None:
+        """What few ticks change, and what may be a heartbeat old."""
+        t = engine.totals
+        t.rare_changed = False
+        self._writer.rest(
+            t.failed, t.retried, t.delayed, t.dead, self.connections, self.journal_bytes, self.ticks,
+            self.forwarded_in, self.forwarded_out, self.memory_bytes, self._rate, self.refusing,
+        )  # fmt: skip
 
     def _gauge(self, queue: Queue) -> QueueGauge:
         gauge = self._queues[queue.name] = self._writer.gauge(queue.name)
         return gauge
+
+
+def _write_gate(queue: Queue, gauge: QueueGauge) -> None:
+    rate, concurrency = queue.rate, queue.concurrency
+    gauge.write_gate(
+        queue.paused, NO_LIMIT if rate is None else rate.limit, NO_LIMIT if concurrency is None else concurrency
+    )

@@ -112,6 +112,7 @@ class ShardLoop:
         return waiting
 
     def _publish(self) -> None:
+        self._gauges.write_rest(self.engine)
         self._gauges.write(self.engine, self.engine.mono_ms)
 
     # -- time

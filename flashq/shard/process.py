@@ -325,7 +325,9 @@ class Shard:
         if refusal != self.dispatcher.refusal:
             log.warning(refusal or "pushes are accepted again", shard=self._ctx.index)
         self.dispatcher.refusal = refusal
-        self._gauges.refusing = why
+        if why != self._gauges.refusing:
+            self._gauges.refusing = why
+            self._gauges.write_rest(self.engine)
 
     # -- what comes in
 

@@ -18,7 +18,7 @@ from zlib import crc32
 from flashq.errors import ConfigError
 from flashq.protocol.slots import SLOTS
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Changes with anything in this module: processes of two layouts must not read each other."""
 MAGIC: Final = b"flashqST"
 PAGE: Final = 4096
@@ -35,32 +35,39 @@ SLOT_TABLE: Final = Struct(f"<QQ{SLOTS}HQ")
 """sequence, version of the map, owners, sequence."""
 ROW: Final = Struct(f"<QIBxxxIIQ{ROW_NAME_BYTES_MAX}s{REASON_BYTES_MAX}sQ")
 """sequence, pid, state, restarts, reason's length, since (wall ms), name, reason, sequence."""
-COUNTERS_NUM: Final = 19
-SHARD: Final = Struct(f"<QQQ{COUNTERS_NUM}QQ")
-"""sequence, heartbeat (mono ms), epoch, counters, sequence."""
+FLOW_NUM: Final = 7
+REST_NUM: Final = 12
+FLOW: Final = Struct(f"<QQ{FLOW_NUM}QQ")
+"""sequence, heartbeat (mono ms), the counters that most ticks change, sequence."""
+REST: Final = Struct(f"<QQ{REST_NUM}QQ")
+"""sequence, epoch, all other counters of a shard, sequence."""
 NAME: Final = Struct(f"<QQ{NAME_BYTES_MAX}sQ")
 """generation (0: free), length, name, generation. Single: a change of generation shows a torn one."""
-GAUGE: Final = Struct("<QQ5QqqqQ")
-"""sequence, generation, waiting, active, delayed, dead, completed, paused, rate, concurrency, sequence."""
+GAUGE: Final = Struct("<QQ5QQ")
+"""sequence, generation, waiting, active, delayed, dead, completed, sequence."""
+GATE: Final = Struct("<QQqqqQ")
+"""sequence, generation, paused, rate, concurrency, sequence."""
 
-RECORD_BYTES: Final = 456
-"""A queue's record: its name, then two copies of its gauges."""
+RECORD_BYTES: Final = 504
+"""A queue's record: its name, then two copies of its gauges, and two of what keeps its jobs back."""
 RECORDS_A_CHUNK: Final = 512
 """Gauges are reserved in the file system by so many records: whole pages, and a page is never shared."""
 CHUNK_BYTES: Final = RECORD_BYTES * RECORDS_A_CHUNK
-SHARD_STRIDE: Final = 192
+FLOW_STRIDE: Final = 128
+REST_STRIDE: Final = 128
 """A copy of a shard's counters, in whole cache lines: two shards never write to one line."""
 
 BUCKETS: Final = 25
 HISTOGRAM_WORDS: Final = BUCKETS + 1
 """How many durations fell into each bucket, then the sum of all, in nanoseconds."""
 HISTOGRAMS: Final = ("tick", "commit")
-SHARD_BYTES: Final = 2 * SHARD_STRIDE + 64 + (-(-len(HISTOGRAMS) * HISTOGRAM_WORDS * 8 // 64) * 64)
+SHARD_BYTES: Final = 2 * FLOW_STRIDE + 2 * REST_STRIDE + 64 + (-(-len(HISTOGRAMS) * HISTOGRAM_WORDS * 8 // 64) * 64)
 """A shard's counters, its word and its histograms, in whole cache lines."""
 
-assert NAME.size + 2 * GAUGE.size == RECORD_BYTES, (NAME.size, GAUGE.size)
+assert NAME.size + 2 * GAUGE.size + 2 * GATE.size == RECORD_BYTES, (NAME.size, GAUGE.size, GATE.size)
 assert CHUNK_BYTES % PAGE == 0, CHUNK_BYTES
-assert SHARD.size <= SHARD_STRIDE, SHARD.size
+assert FLOW.size <= FLOW_STRIDE, FLOW.size
+assert REST.size <= REST_STRIDE, REST.size
 
 
 def _paged(size: int) -> int:
@@ -99,12 +106,16 @@ class Layout(NamedTuple):
         return self.rows_at + _paged(self.rows * 2 * ROW.size)
 
     def shard_at(self, shard: int) -> int:
-        """Where a shard's two copies begin; the words behind them are the region's (`used_at`)."""
+        """Where a shard's counters begin: two copies of `FLOW`."""
         return self.shards_at + shard * SHARD_BYTES
+
+    def rest_at(self, shard: int) -> int:
+        """Two copies of `REST`; the words behind them are the region's (`used_at`)."""
+        return self.shard_at(shard) + 2 * FLOW_STRIDE
 
     def used_at(self, shard: int) -> int:
         """A lone word: how many of the shard's gauge records are or were in use."""
-        return self.shard_at(shard) + 2 * SHARD_STRIDE
+        return self.rest_at(shard) + 2 * REST_STRIDE
 
     def histograms_at(self, shard: int) -> int:
         """The shard's histograms, in the order of `HISTOGRAMS`."""

@@ -1,7 +1,7 @@
 """What a shard writes into the shared state: its heartbeat and counters, and the gauges of its queues.
 
 Hot: a shard writes its counters once a tick and the gauges of the queues it touched. Either is one
-`pack_into`, 0.4 us with the call.
+`pack_into`; what few ticks change has a record of its own, since each number costs its share.
 
 Queues beyond the region's records are summed under `__other__`, which is record 0. A record that becomes
 free goes to the next such queue that changes.
@@ -13,26 +13,34 @@ from typing import Final, NamedTuple
 
 from flashq.transport.layout import (
     CHUNK_BYTES,
-    COUNTERS_NUM,
+    FLOW,
+    FLOW_NUM,
+    FLOW_STRIDE,
+    GATE,
     GAUGE,
     NAME,
     NAME_BYTES_MAX,
     PAGE,
     RECORD_BYTES,
     RECORDS_A_CHUNK,
-    SHARD,
-    SHARD_STRIDE,
+    REST,
+    REST_NUM,
+    REST_STRIDE,
     Layout,
 )
 from flashq.transport.records import last_sequence
 
 OTHER: Final = "__other__"
 NO_LIMIT: Final = -1
+OPEN: Final = (0, NO_LIMIT, NO_LIMIT)
+"""Not paused, no rate, no concurrency."""
 REFUSING: Final = ("", "disk is nearly full", "memory budget is nearly used up")
 """Why a shard refuses pushes."""
 
-_pack_shard = SHARD.pack_into
+_pack_flow = FLOW.pack_into
+_pack_rest = REST.pack_into
 _pack_gauge = GAUGE.pack_into
+_pack_gate = GATE.pack_into
 
 
 class ShardCounters(NamedTuple):
@@ -40,24 +48,26 @@ class ShardCounters(NamedTuple):
 
     pushed: int
     completed: int
+    queued: int
+    """Waiting now."""
+    active: int
+    completed_now: int
+    """Completed and still kept."""
+    latency_sum_ms: int
+    latency_count: int
+    # Up to here `FLOW`; from here `REST`.
     failed: int
     """Died for good."""
     retried: int
-    queued: int
-    """Waiting now; so too the next three."""
     delayed: int
-    active: int
+    """Now; so too `dead`."""
     dead: int
-    completed_now: int
-    """Completed and still kept."""
     connections: int
     journal_bytes: int
     ticks: int
     forwarded_in: int
     forwarded_out: int
     memory_bytes: int
-    latency_sum_ms: int
-    latency_count: int
     completed_per_1000_s: int
     """How fast jobs are completed: over the last seconds, as many a thousand seconds."""
     refusing: int
@@ -65,7 +75,7 @@ class ShardCounters(NamedTuple):
 
 
 COUNTERS: Final = ShardCounters._fields
-assert len(COUNTERS) == COUNTERS_NUM
+assert len(COUNTERS) == FLOW_NUM + REST_NUM
 
 
 class ShardWriter:
@@ -84,25 +94,32 @@ class ShardWriter:
         self._used = 0
         self._reserved = 0
         at = layout.shard_at(shard)
-        self._at = (at, at + SHARD_STRIDE)
-        self._sequence = last_sequence(memory, at, SHARD.size, SHARD_STRIDE)
+        self._at = (at, at + FLOW_STRIDE)
+        self._sequence = last_sequence(memory, at, FLOW.size, FLOW_STRIDE)
+        at = layout.rest_at(shard)
+        self._rest_at = (at, at + REST_STRIDE)
+        self._rest_sequence = last_sequence(memory, at, REST.size, REST_STRIDE)
         self._set_used(0)
         self._other = _Other(self._allot(OTHER))
 
-    def write(
-        self, heartbeat_ms: int, pushed: int, completed: int, failed: int, retried: int, queued: int, delayed: int,
-        active: int, dead: int, completed_now: int, connections: int, journal_bytes: int, ticks: int,
-        forwarded_in: int, forwarded_out: int, memory_bytes: int, latency_sum_ms: int, latency_count: int,
-        completed_per_1000_s: int, refusing: int,
+    def flow(
+        self, heartbeat_ms: int, pushed: int, completed: int, queued: int, active: int, completed_now: int,
+        latency_sum_ms: int, latency_count: int,
     ) -> None:  # fmt: skip
-        """The heartbeat (monotonic) and all of `COUNTERS`. Once a tick: spelled out, as a tuple takes longer."""
+        """The heartbeat (monotonic) and the first of `COUNTERS`. Once a tick: spelled out, as a tuple takes longer."""
         self._sequence = sequence = self._sequence + 1
-        # fmt: off
-        _pack_shard(self._memory, self._at[sequence & 1], sequence, heartbeat_ms, self._epoch, pushed, completed,
-                    failed, retried, queued, delayed, active, dead, completed_now, connections, journal_bytes, ticks,
-                    forwarded_in, forwarded_out, memory_bytes, latency_sum_ms, latency_count, completed_per_1000_s,
-                    refusing, sequence)
-        # fmt: on
+        _pack_flow(self._memory, self._at[sequence & 1], sequence, heartbeat_ms, pushed, completed, queued, active,
+                   completed_now, latency_sum_ms, latency_count, sequence)  # fmt: skip
+
+    def rest(self, *counters: int) -> None:
+        """The other `COUNTERS`. Before `flow`: a reader takes a shard for there once it sees that."""
+        self._rest_sequence = sequence = self._rest_sequence + 1
+        _pack_rest(self._memory, self._rest_at[sequence & 1], sequence, self._epoch, *counters, sequence)
+
+    def write(self, heartbeat_ms: int, *counters: int) -> None:
+        """All of them."""
+        self.rest(*counters[FLOW_NUM:])
+        self.flow(heartbeat_ms, *counters[:FLOW_NUM])
 
     def gauge(self, queue: str) -> "QueueGauge":
         """Where a queue's figures are written, until it is closed. Ask once a queue."""
@@ -151,7 +168,7 @@ class ShardWriter:
 class _Record:
     """A queue's place in the file."""
 
-    __slots__ = ("at", "generation", "index", "memory", "name_at", "sequence")
+    __slots__ = ("at", "gate_at", "gate_sequence", "generation", "index", "memory", "name_at", "sequence")
 
     def __init__(self, memory: mmap, at: int, index: int, generation: int) -> None:
         self.memory = memory
@@ -159,7 +176,16 @@ class _Record:
         self.at = (at + NAME.size, at + NAME.size + GAUGE.size)
         self.index = index
         self.generation = generation
-        self.sequence = last_sequence(memory, at + NAME.size, GAUGE.size, GAUGE.size)
+        self.sequence = last_sequence(memory, self.at[0], GAUGE.size, GAUGE.size)
+        gate_at = self.at[1] + GAUGE.size
+        self.gate_at = (gate_at, gate_at + GATE.size)
+        self.gate_sequence = last_sequence(memory, gate_at, GATE.size, GATE.size)
+        self.write_gate(OPEN)
+
+    def write_gate(self, gate: tuple[int, int, int]) -> None:
+        """Paused (0 or 1), the rate's limit, the concurrency's."""
+        self.gate_sequence = sequence = self.gate_sequence + 1
+        _pack_gate(self.memory, self.gate_at[sequence & 1], sequence, self.generation, *gate, sequence)
 
 
 class _Other:
@@ -175,9 +201,8 @@ class _Other:
         record = self._record
         if record is not None:  # without even one page there is nothing to write to
             record.sequence = sequence = record.sequence + 1
-            limits = 0, NO_LIMIT, NO_LIMIT
             place = record.at[sequence & 1]
-            _pack_gauge(record.memory, place, sequence, record.generation, *self._sums, *limits, sequence)
+            _pack_gauge(record.memory, place, sequence, record.generation, *self._sums, sequence)
 
 
 _NOTHING: Final = (0, 0, 0, 0, 0)
@@ -186,26 +211,18 @@ _NOTHING: Final = (0, 0, 0, 0, 0)
 class QueueGauge:
     """One queue's figures."""
 
-    __slots__ = ("_last", "_queue", "_record", "_writer")
+    __slots__ = ("_last", "_queue", "_record", "_writer", "gate")
 
     def __init__(self, writer: ShardWriter, queue: str) -> None:
         self._writer = writer
         self._queue = queue
         self._record = writer._allot(queue)
         self._last: tuple[int, ...] = _NOTHING
+        self.gate = OPEN
+        """What was last written of it."""
 
-    def write(
-        self,
-        waiting: int,
-        active: int,
-        delayed: int,
-        dead: int,
-        completed: int,
-        paused: int,
-        rate_limit: int,
-        concurrency_limit: int,
-    ) -> None:
-        """The queue's figures now. `paused` is 0 or 1; a limit that is not set is NO_LIMIT."""
+    def write(self, waiting: int, active: int, delayed: int, dead: int, completed: int) -> None:
+        """How many jobs it has now, by state."""
         record = self._record
         if record is None:
             figures = waiting, active, delayed, dead, completed
@@ -213,10 +230,15 @@ class QueueGauge:
             if record is None:
                 return
         record.sequence = sequence = record.sequence + 1
-        # fmt: off
         _pack_gauge(record.memory, record.at[sequence & 1], sequence, record.generation, waiting, active, delayed,
-                    dead, completed, paused, rate_limit, concurrency_limit, sequence)
-        # fmt: on
+                    dead, completed, sequence)  # fmt: skip
+
+    def write_gate(self, paused: int, rate_limit: int, concurrency_limit: int) -> None:
+        """What keeps its jobs back. `paused` is 0 or 1; a limit that is not set is NO_LIMIT."""
+        gate = paused, rate_limit, concurrency_limit
+        self.gate = OPEN if gate == OPEN else gate  # which is told by its identity
+        if self._record is not None:
+            self._record.write_gate(self.gate)
 
     def close(self) -> None:
         """The queue is forgotten: its record is free for another."""
@@ -239,4 +261,5 @@ class QueueGauge:
         writer._other.change(self._last, _NOTHING)
         self._last = _NOTHING
         self._record = record
+        record.write_gate(self.gate)
         return record

@@ -20,14 +20,17 @@ from flashq.errors import ConfigError, Unavailable
 from flashq.protocol.slots import SLOTS
 from flashq.transport.histograms import Histogram, TickTimes, read_histograms
 from flashq.transport.layout import (
+    FLOW,
+    FLOW_STRIDE,
+    GATE,
     GAUGE,
     NAME,
     REASON_BYTES_MAX,
     RECORD_BYTES,
+    REST,
+    REST_STRIDE,
     ROW,
     ROW_NAME_BYTES_MAX,
-    SHARD,
-    SHARD_STRIDE,
     SLOT_TABLE,
     Header,
     Layout,
@@ -35,11 +38,11 @@ from flashq.transport.layout import (
     unpack_header,
 )
 from flashq.transport.records import TRIES_MAX, RecordWriter, newest_copy, read_record
-from flashq.transport.shard_region import OTHER, ShardCounters, ShardWriter
+from flashq.transport.shard_region import OPEN, OTHER, ShardCounters, ShardWriter
 
 STATE_FILE: Final = "state"
 RECORDS_DEFAULT: Final = 1024
-"""Queues a shard that get gauges of their own: 456 bytes each, taken only when used."""
+"""Queues a shard that get gauges of their own: 504 bytes each, taken only when used."""
 
 
 class ProcessState(IntEnum):
@@ -236,10 +239,11 @@ class SharedState:
 
     def shard(self, shard: int) -> ShardView | None:
         """A shard's latest heartbeat and counters; None until it has ever written any."""
-        fields = read_record(self._memory, self.layout.shard_at(shard), SHARD, SHARD_STRIDE)
-        if fields is None:
+        flow = read_record(self._memory, self.layout.shard_at(shard), FLOW, FLOW_STRIDE)
+        rest = read_record(self._memory, self.layout.rest_at(shard), REST, REST_STRIDE)
+        if flow is None or rest is None:
             return None
-        return ShardView(fields[1], fields[2], ShardCounters(*fields[3:-1]))
+        return ShardView(flow[1], rest[1], ShardCounters(*flow[2:-1], *rest[2:-1]))
 
     def tick_times(self, shard: int) -> TickTimes:
         """A shard: its own histograms."""
@@ -287,12 +291,15 @@ def _queue_view(record: bytes, shard: int) -> QueueView | None:
     copy = newest_copy(record, NAME.size, GAUGE.size, GAUGE.size)
     if generation == 0 or generation != behind or copy is None:
         return None
-    _, tag, waiting, active, delayed, dead, completed, paused, rate, concurrency, _ = GAUGE.unpack_from(record, copy)
+    _, tag, waiting, active, delayed, dead, completed, _ = GAUGE.unpack_from(record, copy)
     if tag != generation:  # figures of the queue that had the record before
         return None
     text = name[:length].decode("utf-8", "surrogatepass")
     if text == OTHER and not (waiting or active or delayed or dead or completed):
         return None
+    copy = newest_copy(record, NAME.size + 2 * GAUGE.size, GATE.size, GATE.size)
+    gate = GATE.unpack_from(record, copy) if copy is not None else None
+    paused, rate, concurrency = gate[2:5] if gate is not None and gate[1] == generation else OPEN
     return QueueView(text, shard, waiting, active, delayed, dead, completed, bool(paused), rate, concurrency)
 
 

@@ -90,8 +90,10 @@ def test_gauges_are_read_as_written(state: SharedState, reader: SharedState) -> 
     writer = state.writer(0, epoch=1)
     mail, music = writer.gauge("mail"), writer.gauge("é中.music")
     assert reader.queues() == []
-    mail.write(1, 2, 3, 4, 5, 1, 10, NO_LIMIT)
-    music.write(9, 0, 0, 0, 0, 0, NO_LIMIT, 2)
+    mail.write_gate(1, 10, NO_LIMIT)
+    mail.write(1, 2, 3, 4, 5)
+    music.write(9, 0, 0, 0, 0)
+    music.write_gate(0, NO_LIMIT, 2)
     assert reader.queues() == [
         QueueView("mail", 0, 1, 2, 3, 4, 5, True, 10, NO_LIMIT),
         QueueView("é中.music", 0, 9, 0, 0, 0, 0, False, NO_LIMIT, 2),
@@ -102,21 +104,21 @@ def test_gauges_are_read_as_written(state: SharedState, reader: SharedState) -> 
 def test_forgotten_queues_record_shows_nothing_of_it_to_the_next(state: SharedState, reader: SharedState) -> None:
     writer = state.writer(0, epoch=1)
     mail = writer.gauge("mail")
-    mail.write(1, 2, 3, 4, 5, 0, NO_LIMIT, NO_LIMIT)
+    mail.write(1, 2, 3, 4, 5)
     mail.close()
     assert reader.queues() == []
     film = writer.gauge("film")
     assert reader.queues() == []
-    film.write(8, 0, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)
+    film.write(8, 0, 0, 0, 0)
     assert [(view.name, figures(view)) for view in reader.queues()] == [("film", (8, 0, 0, 0, 0))]
 
 
 def test_successor_of_a_shard_begins_without_queues(state: SharedState, reader: SharedState) -> None:
     """What a dead process last said of its queues must not stand beside what its successor says."""
-    state.writer(0, epoch=1).gauge("mail").write(1, 0, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)
+    state.writer(0, epoch=1).gauge("mail").write(1, 0, 0, 0, 0)
     successor = state.writer(0, epoch=2)
     assert reader.queues() == []
-    successor.gauge("film").write(3, 0, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)
+    successor.gauge("film").write(3, 0, 0, 0, 0)
     assert [(view.name, view.waiting) for view in reader.queues()] == [("film", 3)]
 
 
@@ -125,8 +127,8 @@ def test_queues_beyond_the_region_are_summed(run_folder: Path) -> None:
         writer = state.writer(0, epoch=1)
         gauges = [writer.gauge(f"q{index}") for index in range(4)]
         for index, gauge in enumerate(gauges):
-            gauge.write(10 + index, 1, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)
-        gauges[3].write(20, 0, 1, 0, 0, 0, NO_LIMIT, NO_LIMIT)
+            gauge.write(10 + index, 1, 0, 0, 0)
+        gauges[3].write(20, 0, 1, 0, 0)
         views = {view.name: figures(view) for view in state.queues()}
         assert views == {
             "__other__": (12 + 20, 1, 1, 0, 0),
@@ -136,14 +138,14 @@ def test_queues_beyond_the_region_are_summed(run_folder: Path) -> None:
         gauges[2].close()
         assert {view.name: view.waiting for view in state.queues()} == {"__other__": 20, "q0": 10, "q1": 11}
         gauges[0].close()
-        gauges[3].write(21, 0, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)  # takes the free record
+        gauges[3].write(21, 0, 0, 0, 0)  # takes the free record
         assert {view.name: view.waiting for view in state.queues()} == {"q3": 21, "q1": 11}
 
 
 def test_name_too_long_for_a_record_is_summed(state: SharedState) -> None:
     writer = state.writer(0, epoch=1)
-    writer.gauge("x" * 256).write(1, 0, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)
-    writer.gauge("y" * 257).write(2, 0, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)
+    writer.gauge("x" * 256).write(1, 0, 0, 0, 0)
+    writer.gauge("y" * 257).write(2, 0, 0, 0, 0)
     assert {view.name: view.waiting for view in state.queues()} == {"x" * 256: 1, "__other__": 2}
 
 
@@ -159,7 +161,7 @@ def test_full_device_costs_detail_and_no_figure(run_folder: Path, monkeypatch: p
         monkeypatch.setattr(os, "posix_fallocate", full)
         gauges += [writer.gauge(f"more{index}") for index in range(3)]
         for gauge in gauges:
-            gauge.write(1, 0, 0, 0, 0, 0, NO_LIMIT, NO_LIMIT)
+            gauge.write(1, 0, 0, 0, 0)
         views = {view.name: view.waiting for view in state.queues()}
         assert len(views) == layout.RECORDS_A_CHUNK
         assert views["__other__"] == 3
@@ -232,7 +234,8 @@ def hammer(run: Path) -> None:
     gauges = [writer.gauge(f"q{index}") for index in range(4)]
     for n in range(1, 150_000):
         writer.write(n, *(n,) * len(COUNTERS))
-        gauges[n % 4].write(n, n, n, n, n, 0, n, n)
+        gauges[n % 4].write(n, n, n, n, n)
+        gauges[n % 4].write_gate(0, n, n)
         if n % 64 == 0:
             state.set_slots([n // 64 % 2] * 1024, n)
             gauges[0].close()
@@ -262,13 +265,15 @@ def look_until_done(state: SharedState) -> int:
     while True:
         view = state.shard(0)
         if view is not None:
-            assert len(set(view.counters)) == 1
-            assert view.counters.pushed == view.heartbeat_ms
+            flow, rest = view.counters[: layout.FLOW_NUM], view.counters[layout.FLOW_NUM :]
+            assert set(flow) == {view.heartbeat_ms}
+            assert len(set(rest)) == 1
             if view.heartbeat_ms == 0:
                 return changes
             changes += view.heartbeat_ms != last
             last = view.heartbeat_ms
         for queue in state.queues(0):
-            assert len({*figures(queue), queue.rate_limit, queue.concurrency_limit}) == 1
+            assert len(set(figures(queue))) == 1
+            assert queue.rate_limit == queue.concurrency_limit
         version, owners = state.slots()
         assert set(owners) == {version // 64 % 2}

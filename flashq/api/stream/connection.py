@@ -107,7 +107,7 @@ class Connection(asyncio.Protocol):
         "_bounds", "_ended", "_fd", "_held", "_in_flight", "_in_flight_bytes", "_on_lost", "_out", "_paused_reading",
         "_paused_writing", "_parts", "_parts_bytes", "_listed", "_size", "_ticks", "_transport", "_closing",
         "_event_bytes", "_large", "_stalled", "_streak", "_streak_shard", "on_wander", "_leaving", "_missed",
-        "_cut", "_sealed", "_aside", "holds_input",
+        "_cut", "_sealed", "_aside", "_backed_up", "holds_input",
         "codec", "dispatcher", "first", "gid", "lost", "principal", "submit", "wrong_tokens",
     )  # fmt: skip
 
@@ -145,6 +145,8 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._leaving = False
         self._cut = False
+        self._backed_up = False
+        """The transport was given something to write, and may still have some of it."""
         self._event_bytes = 0
         """Of events in this tick's output."""
         self._missed = 0
@@ -355,7 +357,15 @@ class Connection(asyncio.Protocol):
             place.body = body
             self._held.append(place)
             return
-        self._write(body)
+        # As `_write`, spelled out: nearly every reply comes by here.
+        if len(body) > LARGE_REPLY:
+            self._large += len(body)
+        if self.codec is not _TEXT:
+            self._out.append(len(body).to_bytes(4, "big"))
+        self._out.append(body)
+        if not self._listed:
+            self._listed = True
+            self._ticks.dirty.append(self)
 
     def _write(self, body: bytes) -> None:
         if len(body) > LARGE_REPLY:
@@ -403,7 +413,7 @@ class Connection(asyncio.Protocol):
             self._write(place.body)
         else:
             held = self._held
-            while held and (body := held[0].body) is not None:
+            while held and (body := held[0].body) is not None:  # nearly always this one alone
                 held.popleft()
                 self._write(body)
         if self._paused_reading:
@@ -542,7 +552,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
-        if not self._sealed and transport.get_write_buffer_size() == 0:
+        if not self._sealed and not (self._backed_up and transport.get_write_buffer_size()):
+            self._backed_up = False
             try:
                 sent = os.write(self._fd, data)
             except BlockingIOError:
@@ -554,6 +565,7 @@ class Connection(asyncio.Protocol):
             if sent == len(data):
                 return
             data = data[sent:]
+        self._backed_up = True
         transport.write(data)
 
     def _pause_reading(self) -> None:

@@ -122,5 +122,6 @@ class Ticks:
             dirty.pop().flush()
         elif dirty:
             self.dirty = []
-            for one in dirty:
+            # The last first: a worker that was given a job hears of it before the client that pushed it.
+            for one in reversed(dirty):
                 one.flush()
