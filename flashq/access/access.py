@@ -163,6 +163,13 @@ class Access:
             if not known.reach.covers(verb, queue):
                 raise _lacking(known, f"{verb} on the job's queue")
 
+    def check_dependency(self, principal: str, queue: str, job_id: int) -> None:
+        """Raise Forbidden unless a principal may let jobs wait for this one: it tells that it is there, and its end."""
+        if principal not in self.trusted:
+            known = self._get(principal)
+            if not known.reach.covers(Verb.READ, queue) and not known.reach.covers(Verb.PUSH, queue):
+                raise _lacking(known, f"read or push on the queue of dependency {job_id}")
+
     def check_need(self, principal: str, need: Need, names: Sequence[str] = ()) -> None:
         """Raise Forbidden unless a principal has what a row of the table asks for.
 

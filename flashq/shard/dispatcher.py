@@ -36,6 +36,7 @@ from flashq.protocol.repeated_keys import PUSH_BYTES, batch_may_repeat, check_ke
 from flashq.protocol.slots import slot_of_queue
 from flashq.protocol.web_targets import NOTHING_ELSE, Allowed
 from flashq.shard.control_verbs import answer_wait
+from flashq.shard.dependency_access import may_depend
 from flashq.shard.families import VERBS
 from flashq.shard.feed import Feed
 from flashq.shard.gate import Gates
@@ -201,6 +202,8 @@ class ShardDispatcher:
         route = ROUTES.get(type(command))
         if route is not None and (owner := self.owner_of(route(command))) != self.shard:
             self.elsewhere.forward(owner, link, frame, command)
+            return
+        if link.principal not in self._trusted and not may_depend(self, link, command, frame):
             return
         key = command.idempotency_key
         if key is None or (type(command) is c.AckBatch and not self._owns_all(command.ids)):

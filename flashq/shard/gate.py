@@ -14,7 +14,7 @@ from flashq.errors import Unavailable
 from flashq.protocol.dispatch import Codec, Link, Ticket
 from flashq.protocol.replies import failure_text, with_req_id
 
-_NO_REQ_ID: Final = (b"", b"null", b"\xc0")
+NO_REQ_ID: Final = (b"", b"null", b"\xc0")
 
 
 class Gates:
@@ -53,12 +53,14 @@ class Gates:
             body = failure_text(link.codec, self._refusal, Unavailable.code)
             link.reply(with_req_id(link.codec, body, req_id))
             return
-        ordered = bytes(req_id) in _NO_REQ_ID
+        ordered = bytes(req_id) in NO_REQ_ID
         self._lines[link.gid].append((GatedLink(link, link.hold(ordered=ordered)), frame))
 
-    def open(self, gid: int) -> None:
-        """What waited is carried out, in order, up to the next that is held."""
+    def open(self, gid: int, first: "tuple[GatedLink, bytes] | None" = None) -> None:
+        """What waited is carried out, in order, up to the next that is held. `first`: the one that closed the gate."""
         line = self._lines.pop(gid)
+        if first is not None:
+            line.appendleft(first)
         while line:
             link, frame = line.popleft()
             self._submit(link, frame)

@@ -42,6 +42,14 @@ class Guard:
         if queue is not None:
             self._access.check_job(principal, verb, queue)
 
+    def check_dependency(self, principal: str, job_id: int) -> None:
+        """Raise Forbidden unless a principal may know of a job, so that others may wait for it. As `check_job`."""
+        if principal in self._access.trusted:
+            return
+        queue = queue_of(self._engine, job_id)
+        if queue is not None:
+            self._access.check_dependency(principal, queue, job_id)
+
 
 def _id_of(command: Any) -> int | None:
     for name in ("id", "job_id", "parent_id"):
