@@ -39,6 +39,8 @@ def fail(engine: Engine, job_id: int, token: int | None, error: str | None) -> N
     """A worker gives up an attempt. Raises JobNotFound or LeaseLost, having changed nothing."""
     page, i = find(engine, job_id)
     if holds(page, i, job_id, token) is None:
+        if token is not None:
+            shown_again(engine, as_record(page, i))
         raise not_found(job_id)
     spend_attempt(engine, page, i, error if error is not None else "", "failed")
 
@@ -212,15 +214,27 @@ def hand_back(engine: Engine, page: Page, i: int, why: str = "released") -> None
 
 
 def connection_gone(engine: Engine, gid: int) -> None:
-    """A client left: its waits are withdrawn, the leases tied to it end."""
+    """A client left: its waits are withdrawn, the leases tied to it end, after `disconnect_grace` if there is one."""
     withdraw_waits(engine, gid)
     waits = engine.waits_of.get(gid)
     if waits:
         for waiter in list(waits):
             end_wait(engine, waiter)
     leases = engine.tied.get(gid)
-    if leases:
-        for lease in list(leases):
+    if not leases:
+        return
+    lost = gid, list(leases)
+    if engine.limits.disconnect_grace_ms:
+        engine.mono_timers.add(engine.mono_ms + engine.limits.disconnect_grace_ms, worker_lost, lost)
+    else:
+        worker_lost(engine, lost)
+
+
+def worker_lost(engine: Engine, lost: tuple[int, list[Lease]]) -> None:
+    """Nobody came back for the leases that were tied to a connection. Those that were renewed on another stay."""
+    gid, leases = lost
+    for lease in leases:
+        if lease.gid == gid:
             release(engine, lease, crash=True)
 
 

@@ -1,10 +1,19 @@
 """Leases tied to a connection, when the process that held the connection, or ours, was restarted."""
 
-from flashq.engine import retry
+from collections.abc import Callable
+
+import pytest
+
+from flashq.engine import control_jobs, retry
+from flashq.engine.ack import ack
+from flashq.engine.endings import as_record
 from flashq.engine.engine import Engine
+from flashq.engine.jobs import Job
 from flashq.engine.pull import deliver
 from flashq.engine.push import push_plain
-from flashq.engine.queries import state_of
+from flashq.engine.queries import find, state_of
+from flashq.engine.settings import Limits
+from flashq.errors import JobNotFound
 
 GID = 7
 
@@ -60,3 +69,77 @@ def test_grace_that_begins_anew_lasts_its_whole_time() -> None:
     assert state_of(engine, job_id) == "active"
     pass_grace(engine, 3_000)
     assert state_of(engine, job_id) == "waiting"
+
+
+def flapping(grace_ms: int) -> Engine:
+    engine = Engine(epoch=1, limits=Limits(disconnect_grace_ms=grace_ms))
+    engine.begin(1_000, 1_000)
+    return engine
+
+
+def test_worker_that_comes_back_within_the_disconnect_grace_keeps_its_job() -> None:
+    """A network that flaps does not cost a job its worker, nor is a crash counted."""
+    engine = flapping(2_000)
+    job_id = pulled(engine, b"1")
+    retry.connection_gone(engine, GID)
+    pass_grace(engine, 1_999)
+    assert state_of(engine, job_id) == "active"
+    retry.heartbeat(engine, job_id, token_of(engine, job_id), GID + 1)
+    pass_grace(engine, 1)
+    assert state_of(engine, job_id) == "active"
+    retry.connection_gone(engine, GID + 1)
+    pass_grace(engine, 2_000)
+    assert state_of(engine, job_id) == "waiting"
+
+
+def test_jobs_of_a_broken_connection_come_back_when_the_disconnect_grace_is_over() -> None:
+    engine = flapping(2_000)
+    job_id, done = pulled(engine, b"1"), pulled(engine, b"2")
+    token = token_of(engine, done)
+    retry.connection_gone(engine, GID)
+    ack(engine, done, token, None, 0)
+    pass_grace(engine, 2_000)
+    assert (state_of(engine, job_id), state_of(engine, done)) == ("waiting", "completed")
+    assert record_of(engine, job_id).crashes == 1
+
+
+def token_of(engine: Engine, job_id: int) -> int:
+    seen = find(engine, job_id)
+    assert seen is not None
+    assert seen.lease is not None
+    return seen.lease.token
+
+
+def record_of(engine: Engine, job_id: int) -> Job:
+    seen = find(engine, job_id)
+    assert seen is not None
+    return as_record(seen.page, seen.place)
+
+
+def _fail(engine: Engine, job_id: int, token: int) -> None:
+    retry.fail(engine, job_id, token, "it did not work")
+
+
+def _progress(engine: Engine, job_id: int, token: int) -> None:
+    control_jobs.set_progress(engine, job_id, 50, None, token, GID + 1)
+
+
+def _heartbeat(engine: Engine, job_id: int, token: int) -> None:
+    retry.heartbeat(engine, job_id, token, GID + 1)
+
+
+@pytest.mark.parametrize("say", [_fail, _progress, _heartbeat])
+@pytest.mark.parametrize(("after_ms", "crashes"), [(5_000, 0), (5_001, 1)])
+def test_crash_does_not_count_if_the_token_is_shown_in_time(
+    say: Callable[[Engine, int, int], None], after_ms: int, crashes: int
+) -> None:
+    """Whatever the worker says with it: it was not lost, its connection was. The job itself waits again."""
+    engine = flapping(0)
+    job_id = pulled(engine, b"1")
+    token = token_of(engine, job_id)
+    retry.connection_gone(engine, GID)
+    engine.begin(engine.now_ms + after_ms, engine.mono_ms + after_ms)
+    with pytest.raises(JobNotFound):
+        say(engine, job_id, token)
+    assert state_of(engine, job_id) == "waiting"
+    assert record_of(engine, job_id).crashes == crashes
