@@ -187,9 +187,8 @@ class EngineKit:
         return dict(refused)
 
     def fail(self, job_id: int, token: int | None = None, error: str = "no") -> None:
-        """FAIL. Raises what it raises."""
-        retry.fail(self._begin(), job_id, token, error)
-        self.commit()
+        """FAIL. Raises what it raises; a crash that is taken back is recorded all the same."""
+        self.do(lambda engine: retry.fail(engine, job_id, token, error))
 
     def heartbeat(self, job_id: int, token: int | None = None, gid: int = 0) -> None:
         """HEARTBEAT. Raises what it raises; a crash that is taken back is recorded all the same."""

@@ -4,16 +4,18 @@ After every step all states, counts and leases are compared, and all records so 
 which must hold the same. Where the rules leave order open (jobs that came back in the same millisecond), any is right.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flashq.engine import queries
+from flashq.engine import control_jobs, queries
+from flashq.engine.engine import Engine
 from flashq.engine.settings import Limits
 from flashq.errors import FlashqError
 from flashq.testing.engine_kit import EngineKit, Given, Spec, Ticket, check_counts, drained, engine_facts
@@ -54,6 +56,10 @@ class ModelJob:
     completed_at: int = 0
     record: bool = False
     """It has options or a history."""
+    moved_to: int | None = None
+    """Its priority, where that was changed."""
+    died: int = 0
+    """Its place among all that died."""
 
     def option(self, name: str, default: Any = 0) -> Any:
         value = self.spec.get(name)
@@ -61,7 +67,7 @@ class ModelJob:
 
     @property
     def priority(self) -> int:
-        return int(self.option("priority"))
+        return int(self.option("priority") if self.moved_to is None else self.moved_to)
 
     def before(self, other: "ModelJob") -> bool:
         """Whether it has to be given out before the other."""
@@ -71,8 +77,12 @@ class ModelJob:
             return self.front > other.front
         if self.ready_at != other.ready_at:
             return self.ready_at < other.ready_at
-        simple = not (self.came_back or other.came_back or self.option("delay") or other.option("delay"))
-        return simple and self.number < other.number
+        return self.simple and other.simple and self.number < other.number
+
+    @property
+    def simple(self) -> bool:
+        """It has waited since it was pushed, in one place."""
+        return not self.came_back and not self.option("delay") and self.moved_to is None
 
 
 @dataclass
@@ -94,6 +104,7 @@ class Model:
     kept: dict[str, list[ModelJob]] = field(default_factory=lambda: {name: [] for name in QUEUES})
     waits: list[ModelWait] = field(default_factory=list)
     fronts: int = 0
+    deaths: int = 0
     token: int = 0
     now: int = 0
     mono: int = 0
@@ -169,6 +180,40 @@ class Model:
 
     def die(self, job: ModelJob) -> None:
         job.state = "unknown" if job.option("remove_on_fail", False) else "failed"
+        job.ttl_at = job.front = 0
+        job.record = True
+        self.deaths += 1
+        job.died = self.deaths
+
+    def revive(self, job: ModelJob) -> None:
+        job.attempts = job.crashes = 0
+        job.crash_at = -1
+        self.back(job, 0)
+
+    def prioritise(self, job: ModelJob, priority: int) -> None:
+        if priority == job.priority:
+            return
+        job.moved_to, job.record = priority, True
+        if job.state == "waiting" and job.option("lifo", False) and not job.token:
+            self.fronts += 1
+            job.front = self.fronts
+
+    def remove(self, jobs: Iterable[ModelJob]) -> int:
+        """These jobs cease to exist; how many there were."""
+        gone = list(jobs)
+        for job in gone:
+            job.state = "unknown"
+        return len(gone)
+
+    def to_clean(self, queue: str, state: str, grace_ms: int, limit: int) -> list[ModelJob]:
+        """What CLEAN takes, oldest first; of those that have completed, no further than the first that is too young."""
+        until = self.now - grace_ms
+        if state == "completed":
+            old = [job for job in self.kept[queue] if job.completed_at <= until]
+        else:
+            old = [job for job in self.of(queue, state) if job.created_at <= until]
+            old.sort(key=lambda job: job.died if state == "failed" else job.id)
+        return old[: limit or len(old)]
 
     def back(self, job: ModelJob, wait_ms: int) -> None:
         job.ready_at = self.now + wait_ms
@@ -354,6 +399,8 @@ class EngineMachine(RuleBasedStateMachine):
         assert code == ("not_found" if worth in ("late", "same") else worth)
         if worth == "ok":
             self.model.spend(self.model.jobs[job_id])
+        if worth == "late" and token is not None:
+            self.model.show_again(self.model.jobs[job_id])
         self.settle()
 
     @precondition(lambda self: self.model.token)
@@ -370,6 +417,118 @@ class EngineMachine(RuleBasedStateMachine):
             job.gid = gid if gid and job.gid else job.gid
         if worth == "late" and token is not None and job is not None:
             self.model.show_again(job)
+
+    def some_job(self, data: st.DataObject) -> ModelJob:
+        """A job in any state, each state as likely as the others."""
+        by_state: dict[str, list[ModelJob]] = {}
+        for job in self.model.jobs.values():
+            by_state.setdefault(job.state, []).append(job)
+        return data.draw(st.sampled_from(by_state[data.draw(st.sampled_from(sorted(by_state)))]))
+
+    def control(self, act: Callable[[Engine], object], expected: str) -> bool:
+        """Carry it out; whether it was not refused. It is refused just as expected."""
+        assert self.says(lambda: self.kit.do(act)) == expected
+        return expected == "ok"
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        job = self.some_job(data)
+        ended = {"completed": "invalid", "evicted": "invalid", "failed": "invalid", "unknown": "not_found"}
+        if job.state == "unknown" and queries.state_of(self.kit.engine, job.id) == "completed":
+            ended["unknown"] = "invalid"
+        if self.control(lambda engine: control_jobs.cancel(engine, job.id), ended.get(job.state, "ok")):
+            self.model.remove([job])
+        self.settle()
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data())
+    def discard(self, data: st.DataObject) -> None:
+        job = self.some_job(data)
+        expected = "ok" if job.state in (*QUEUED, "active") else "not_found"
+        if self.control(lambda engine: control_jobs.discard(engine, job.id), expected):
+            self.model.die(job)
+        self.settle()
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data())
+    def promote(self, data: st.DataObject) -> None:
+        job = self.some_job(data)
+        expected = {"delayed": "ok", "waiting": "invalid"}.get(job.state, "not_found")
+        if self.control(lambda engine: control_jobs.promote(engine, job.id), expected):
+            job.state, job.ready_at, job.came_back = "waiting", self.model.now, True
+        self.settle()
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data(), priority=st.integers(-3, 3))
+    def change_priority(self, data: st.DataObject, priority: int) -> None:
+        job = self.some_job(data)
+        expected = "ok" if job.state in (*QUEUED, "active", "failed") else "not_found"
+        if self.control(lambda engine: control_jobs.change_priority(engine, job.id, priority), expected):
+            self.model.prioritise(job, priority)
+        self.settle()
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(data=st.data(), value=st.integers(10, 19), codec=st.integers(0, 1))
+    def update(self, data: st.DataObject, value: int, codec: int) -> None:
+        job = self.some_job(data)
+        expected = "ok" if job.state in (*QUEUED, "active", "failed") else "not_found"
+        payload = msgspec.msgpack.encode(value) if codec else msgspec.json.encode(value)
+        if self.control(lambda engine: control_jobs.update(engine, job.id, payload, codec), expected):
+            job.spec, job.record = job.spec | {"data": value}, True
+        self.settle()
+
+    @precondition(lambda self: self.model.token)
+    @rule(data=st.data(), delay=st.sampled_from([0, 70, 3_000]))
+    def move_to_delayed(self, data: st.DataObject, delay: int) -> None:
+        (job_id,) = self.some_ids(data, 1)
+        token = self.token(data, job_id)
+        worth = self.model.speaks(job_id, token)
+        expected = "not_found" if worth in ("late", "same") else worth
+        if self.control(lambda engine: control_jobs.move_to_delayed(engine, job_id, delay, token), expected):
+            self.model.back(self.model.jobs[job_id], delay)
+        if worth == "late" and token is not None:
+            self.model.show_again(self.model.jobs[job_id])
+        self.settle(strict=False)
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def drain(self, queue: str) -> None:
+        assert self.kit.drain(queue) == self.model.remove(self.model.of(queue, *QUEUED))
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def obliterate(self, queue: str) -> None:
+        gone = self.model.remove(self.model.of(queue, *QUEUED, "active", "failed"))
+        assert self.kit.obliterate(queue) == gone
+        self.model.paused.discard(queue)
+
+    @rule(queue=st.sampled_from(QUEUES))
+    def purge_dead(self, queue: str) -> None:
+        assert self.kit.purge_dead(queue) == self.model.remove(self.model.of(queue, "failed"))
+
+    @rule(queue=st.sampled_from(QUEUES), one=st.booleans(), data=st.data())
+    def retry_dead(self, queue: str, one: bool, data: st.DataObject) -> None:
+        dead = self.model.of(queue, "failed")
+        if one and self.model.jobs:
+            job = self.some_job(data)
+            dead = [job] if job in dead else []
+            assert self.kit.retry_dead(queue, job.id) == len(dead)
+        else:
+            assert self.kit.retry_dead(queue) == len(dead)
+        for job in dead:
+            self.model.revive(job)
+        self.settle(strict=False)
+
+    @rule(queue=st.sampled_from(QUEUES), state=st.sampled_from(["waiting", "delayed", "completed", "failed"]),
+          grace_ms=st.sampled_from([0, 0, 60, 2_000]), limit=st.sampled_from([0, 1, 3]))  # fmt: skip
+    def clean(self, queue: str, state: str, grace_ms: int, limit: int) -> None:
+        old = self.model.to_clean(queue, state, grace_ms, limit)
+        assert self.kit.clean(queue, state, grace_ms, limit).count == len(old)
+        if state == "completed":
+            del self.model.kept[queue][: len(old)]
+            for job in old:
+                job.state = "evicted"
+        else:
+            self.model.remove(old)
 
     @rule(queue=st.sampled_from(QUEUES), paused=st.booleans())
     def pause_or_resume(self, queue: str, paused: bool) -> None:
