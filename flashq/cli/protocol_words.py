@@ -84,8 +84,8 @@ COMMANDS: Final = {
     "FLOW": (("A parent that waits for its children, all accepted or none; it has the options of jobs itself. A child "
              "has `queue`, `data`, the options of jobs, `ignore_failure` and `children` of its own."),
              "parent_id, children_ids"),
-    "CRON": (("Push a job by a schedule; a cron of that name is replaced. All options of jobs but `job_id` and "
-             "`depends_on`, beside its own fields or in `options`."), ""),
+    "CRON": (("Push a job by a schedule; a cron of that name is replaced. All options of jobs, beside "
+             "its own fields or in `options`."), ""),
     "CRONDELETE": ("No more of its jobs.", ""),
     "CRONLIST": ("All crons; `jobs` has the same once more.", "crons, jobs, partial?"),
     "KVSET": ("Store a value; without `ttl` an older expiry is dropped.", ""),

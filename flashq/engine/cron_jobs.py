@@ -1,4 +1,4 @@
-"""What crons make: jobs, pushed in the slot of their queue.
+"""What crons make: jobs without a custom id, pushed in the slot of their queue.
 
 Each run is pushed as a client's PUSH is, under the same rules. One that is refused (its unique key is held, it is
 debounced, there are too many queues) makes no job: that is what its options ask for, and there is no client to tell.
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import MsgspecError
 
+from flashq.engine import named_runs as named_runs  # carries out the others
 from flashq.engine.outbox import HANDLERS
 from flashq.engine.push import push_jobs, push_plain
 from flashq.errors import FlashqError

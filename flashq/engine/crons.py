@@ -3,7 +3,8 @@
 Rules kept here
 - A cron lives in the slot of its name. That it has run and when it runs next are one event, in one record with the
   message that makes its jobs; so no death of a process doubles a run or loses one.
-- The jobs are made in the slot of their queue (cron_jobs.py): at once if this shard has it, else by the outbox.
+- The jobs are made in the slot of their queue (cron_jobs.py): at once if this shard has it, else by the outbox. Those
+  that have a custom id ask the slot of that name before (named_runs.py).
 - A run whose time came while the shard was down, or longer than `LATE_MS` ago, is a misfire: `once` makes one job for
   all of them, `skip` none, `all` one each, up to `MADE_UP_MAX`.
 - A cron that has made `limit` jobs is removed when it would be due again.
@@ -18,6 +19,8 @@ from flashq.engine import events, schedules
 from flashq.engine.agenda import Agenda
 from flashq.engine.outbox import HANDLERS, post
 from flashq.errors import InvalidArgument, JobNotFound
+from flashq.protocol.commands import FULL
+from flashq.protocol.dispatch import Codec
 from flashq.protocol.slots import slot_of_queue
 
 if TYPE_CHECKING:
@@ -139,8 +142,26 @@ def _run(engine: "Engine", cron: Cron) -> int:
     ran(engine, event)
     engine.record(event)
     if runs:
-        post(engine, slot_of_queue(cron.name), slot_of_queue(cron.queue), "fire", [runs, cron.codec, cron.frame])
+        _fire(engine, cron, runs)
     return 8 + len(runs) * (1 + (len(cron.frame) >> 14))
+
+
+def _fire(engine: "Engine", cron: Cron, runs: list[int]) -> None:
+    """Have the jobs made. Of several runs whose job has a custom id only one could make any."""
+    slot = slot_of_queue(cron.name)
+    name = _name_in(cron)
+    if name is None:
+        post(engine, slot, slot_of_queue(cron.queue), "fire", [runs, cron.codec, cron.frame])
+    else:
+        post(engine, slot, slot_of_queue(name), "run", [name, cron.queue, cron.codec, cron.frame])
+
+
+def _name_in(cron: Cron) -> str | None:
+    """The custom id that its PUSH asks for."""
+    if b"job_id" not in cron.frame:
+        return None
+    name: str | None = FULL[Codec(cron.codec)](cron.frame).job_id
+    return name
 
 
 def _runs_due(engine: "Engine", cron: Cron) -> tuple[list[int], int | None, int]:

@@ -34,12 +34,14 @@ FREE: Final = "name-free"
 FREE_ALL: Final = "names-free"
 """The word by which a slot tells another that jobs are no more: [[name, job id], ...]."""
 Heard = Callable[[bool], Any]
+RESERVED: Final = 0
+"""What a name is bound to while a run of a cron decides whose it is (named_runs.py); no job has this id."""
 
 
 class Names:
     """What the names of this shard's slots are bound to, and which candidates of its own are under way."""
 
-    __slots__ = ("bound", "pending", "unused")
+    __slots__ = ("awaited", "bound", "pending", "unused")
 
     def __init__(self) -> None:
         self.unused: dict[tuple[int, int], list[tuple[str, int]]] = {}
@@ -48,6 +50,8 @@ class Names:
         self.pending: dict[int, list[Heard]] = {}
         """Candidates whose push is under way, and who waits to hear whether their job is there. Not in the journal:
         after a restart none is under way."""
+        self.awaited: dict[str, list[Callable[[], Any]]] = {}
+        """Reserved names, and who waits until it is decided whose they are. Not in the journal, as `pending`."""
 
 
 class Claims:
@@ -206,7 +210,8 @@ def claim_here(engine: "Engine", queue: "Queue", codec: int, options: Iterable[J
         if not engine.owns[slot_of_queue(name)]:
             holds = None
         elif job_id is not None:
-            holds = holds_name(engine, job_id) if engine.owns[job_id & 1023] else None
+            decided = job_id != RESERVED and engine.owns[job_id & 1023]
+            holds = holds_name(engine, job_id) if decided else None
         if holds is None:
             raise InvalidArgument(f"invalid value: `job_id` '{name[:64]}' cannot be decided by this shard alone")
         if holds:

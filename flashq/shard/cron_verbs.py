@@ -9,11 +9,13 @@ from flashq.engine import cron_jobs as cron_jobs  # carries out what crons post
 from flashq.engine import crons, events, schedules
 from flashq.engine.crons import Cron
 from flashq.engine.validation import check_entry, check_name, check_queue_name
-from flashq.errors import InvalidArgument, OutOfMemory
+from flashq.engine.watching import check_known
+from flashq.errors import FlashqError, OutOfMemory
 from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import payload_of, raw
 from flashq.protocol.dispatch import Codec
+from flashq.shard.depending import KnownFirst, depends_elsewhere
 from flashq.shard.gathering import Part, everywhere
 from flashq.shard.verbs import Fields, Request, Verb, by_name
 
@@ -24,14 +26,13 @@ _PLAIN: Final = c.JobEntry()
 _OPTIONS: Final = tuple(name for name in c.JobOptions.__struct_fields__ if name in c.JobEntry.__struct_fields__)
 
 
-def _set(here: "ShardDispatcher", request: Request) -> Fields:
+def _set(here: "ShardDispatcher", request: Request) -> Fields | None:
     command, engine, codec = request.command, here.engine, request.codec
     nested = command.options or c.CronOptions()
     check_queue_name(command.queue)
     check_name(engine.limits, "name", command.name)
     options = _options_of(command, nested)
     payload = payload_of(command.data, codec)
-    _check_one_job_options(options)
     check_entry(engine.limits, options, payload, None)
     schedule, every, zone, misfire, limit = (
         value if (value := getattr(command, name)) is not None else getattr(nested, name)
@@ -40,14 +41,35 @@ def _set(here: "ShardDispatcher", request: Request) -> Fields:
     _, first = schedules.checked(engine.limits, schedule, every, zone, misfire, engine.now_ms)
     if here.refusal:
         raise OutOfMemory(here.refusal)
+    check_known(engine, options, "")
     frame = _frame(codec, command.queue, payload, options)
-    crons.put(
-        engine,
-        events.CronSet(
-            command.name, command.queue, codec, frame, schedule, every, zone or None, misfire or "once", limit, first
-        ),
+    event = events.CronSet(
+        command.name, command.queue, codec, frame, schedule, every, zone or None, misfire or "once", limit, first
     )
+    entries = [(options, payload)]
+    if depends_elsewhere(engine, entries):
+        _set_when_known(here, request, entries, event)
+        return None
+    crons.put(engine, event)
     return {}
+
+
+def _set_when_known(
+    here: "ShardDispatcher", request: Request, entries: list[tuple[c.JobEntry, bytes]], event: events.CronSet
+) -> None:  # fmt: skip
+    """Its jobs depend on jobs of other shards, who are asked first; what is known once stays known for all runs."""
+    later, gid = request.hold(), request.link.gid
+    here.gates.close(gid)
+
+    def known(error: FlashqError | None) -> None:
+        if error is not None:
+            later.refuse(error)
+        else:
+            crons.put(here.engine, event)
+            later.reply({})
+        here.gates.open(gid)
+
+    KnownFirst(here, entries, known)
 
 
 def _options_of(command: Any, nested: c.CronOptions) -> c.JobEntry:
@@ -60,13 +82,6 @@ def _options_of(command: Any, nested: c.CronOptions) -> c.JobEntry:
         value = getattr(command, name)
         setattr(options, name, value if value != default else getattr(nested, name))
     return options
-
-
-def _check_one_job_options(options: c.JobEntry) -> None:
-    """Raise InvalidArgument for what can only be said of one job, while a cron makes many."""
-    for name, instead in (("job_id", "`unique_key` keeps runs from overlapping"), ("depends_on", "omit it")):
-        if getattr(options, name):
-            raise InvalidArgument(f"invalid value: `{name}` is of one job, a cron makes one each run: {instead}")
 
 
 def _given(options: Any) -> dict[str, Any]:

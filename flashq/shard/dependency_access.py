@@ -52,8 +52,12 @@ def _of_flow(command: Any) -> set[int]:
     return found
 
 
+def _of_cron(command: Any) -> set[int]:
+    return _of_push(command) | (_of_push(command.options) if command.options is not None else set())
+
+
 _OTHERS: Final[dict[type[Any], Callable[[Any], set[int]]]] = {
-    c.Push: _of_push, c.PushBatch: _of_batch, c.Flow: _of_flow,
+    c.Push: _of_push, c.PushBatch: _of_batch, c.Flow: _of_flow, c.Cron: _of_cron,
 }  # fmt: skip
 
 

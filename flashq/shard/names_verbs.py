@@ -6,6 +6,7 @@ import msgspec
 
 from flashq.access import scopes
 from flashq.engine import queries
+from flashq.engine.names import RESERVED
 from flashq.errors import InvalidArgument, Unavailable
 from flashq.protocol import commands as c
 from flashq.protocol import replies
@@ -47,7 +48,7 @@ def by_custom_id(command: Any) -> int:
 def get_job_by_custom_id(here: "ShardDispatcher", request: Request) -> Fields | None:
     """As GETJOB. Here is the name; its job may be another shard's."""
     job_id = here.engine.names.bound.get(name_in(request.command))
-    if job_id is None:
+    if job_id is None or job_id == RESERVED:
         return UNKNOWN
     owner = here.owner_of(job_id & 1023)
     if owner != here.shard:

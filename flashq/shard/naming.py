@@ -101,6 +101,9 @@ class Naming:
         job_id = engine.names.bound.get(name)
         if job_id is None:
             self._decide(claim, k, 0)
+        elif job_id == names.RESERVED:
+            self._checking[name] = deque(((claim, k),))
+            engine.names.awaited.setdefault(name, []).append(lambda: self._try_again(name))
         elif not engine.owns[job_id & 1023]:
             self._checking[name] = deque(((claim, k),))
             self._asks.setdefault(self._here.owner_of(job_id & 1023), []).append((name, job_id))
@@ -134,6 +137,12 @@ class Naming:
             self._decide(*line.popleft(), job_id if holds else 0)
             for claim, k in line:
                 self._try(claim, k)
+        self._carry_on()
+
+    def _try_again(self, name: str) -> None:
+        """A run of a cron has decided whose a name is."""
+        for claim, k in self._checking.pop(name):
+            self._try(claim, k)
         self._carry_on()
 
     def _not_heard(self, asked: list[tuple[str, int]], error: FlashqError) -> None:

@@ -141,10 +141,34 @@ def test_listing_has_the_crons_of_all_shards_under_both_keys(place: Place, wire:
     assert not crons_of(wire).keys() & set(made)
 
 
-def test_options_that_are_of_one_job_only_are_refused(place: Place, wire: Wire) -> None:
-    for field, value in (("job_id", "j"), ("depends_on", [1])):
-        reply = wire.refused("CRON", name=place.queue(), queue="q", data=1, schedule="*/5", **{field: value})
-        assert (field in reply["error"], reply["code"]) == (True, "invalid")
+@pytest.mark.parametrize("away", [False, True], ids=["one shard", "name and cron on the other shard"])
+def test_runs_with_a_custom_id_make_a_job_while_none_has_it(place: Place, wire: Wire, away: bool) -> None:
+    queue = place.queue()
+    name, custom = (place.foreign(), place.foreign()) if away else (place.queue(), place.queue())
+    wire.ok("CRON", name=name, queue=queue, data="run", repeat_every=200, job_id=custom)
+    assert crons_of(wire)[name]["options"] == {"job_id": custom}
+    first = pulled(wire, queue)
+    assert (first["custom_id"], first["data"]) == (custom, "run")
+    assert wire.ok("GETJOBBYCUSTOMID", job_id=custom)["job"]["id"] == first["id"]
+    assert wire.ok("PULL", queue=queue, timeout=700)["job"] is None, "the first has the name still"
+    wire.ok("ACK", id=first["id"], lease=first["lease"])
+    assert pulled(wire, queue)["id"] != first["id"]
+    wire.ok("CRONDELETE", name=name)
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["dependency on the cron's shard", "elsewhere"])
+def test_runs_wait_for_what_they_depend_on(place: Place, wire: Wire, away: bool) -> None:
+    queue, name = place.queue(), place.queue()
+    other = place.foreign() if away else place.queue()
+    needed = wire.ok("PUSH", queue=other, data=1)["id"]
+    reply = wire.refused("CRON", name=name, queue=queue, data=1, repeat_every=100, depends_on=[needed, needed + 1024])
+    assert (reply["error"], reply["code"]) == (f"Dependency {needed + 1024} not found", "not_found")
+    assert name not in crons_of(wire)
+    wire.ok("CRON", name=name, queue=queue, data=1, repeat_every=100, limit=2, depends_on=[needed])
+    assert wire.ok("PULL", queue=queue, timeout=500)["job"] is None
+    wire.ok("ACK", id=pulled(wire, other)["id"])
+    assert pulled(wire, queue)["depends_on"] == [needed]
+    assert pulled(wire, queue)["depends_on"] == [needed]
 
 
 def test_obliterated_queue_takes_its_crons_of_all_shards_along(place: Place, wire: Wire) -> None:
