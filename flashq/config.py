@@ -146,6 +146,14 @@ class Settings:
     """Size of a journal segment. Larger: fewer files; smaller: less disk held per shard."""
     checkpoint_bytes: int = 64 * MIB
     """Sealed journal that is folded into tables at once. Larger: fewer checkpoints, a longer recovery."""
+    archive_dir: Path | None = None
+    """Folder in which journal segments are kept, compressed and chained, before they are used again."""
+    archive_key: str = field(default="", repr=False)
+    """Makes the archive's chain one that nobody can forge without it. An archive is made with one key, or none."""
+    archive_keep_ms: int = 0
+    """How long the archive keeps a segment; 0 for ever."""
+    archive_keep_bytes: int = 0
+    """Bytes that the archive keeps, a shard; the oldest goes first. 0 without bound."""
 
     # Jobs, where a push says nothing
     default_max_attempts: int = 3
@@ -253,7 +261,7 @@ class Settings:
     """Lines for people, or JSON for machines."""
 
     def __post_init__(self) -> None:
-        for name in ("data", "run", "unix_socket", "tls_cert", "tls_key", "tls_client_ca"):
+        for name in ("data", "run", "archive_dir", "unix_socket", "tls_cert", "tls_key", "tls_client_ca"):
             path = getattr(self, name)
             if path is not None and path != _DERIVED:
                 object.__setattr__(self, name, Path(os.path.abspath(path.expanduser())))
@@ -406,6 +414,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "max_memory": (64 * MIB, 1024 * 1024 * GIB),
     "segment_bytes": (64 * KIB, GIB),
     "checkpoint_bytes": (64 * KIB, 1024 * GIB),
+    "archive_keep_bytes": (0, 1024 * 1024 * GIB),
     "frame_bytes_max": (1 * KIB, GIB),
     "data_bytes_max": (1, GIB),
     "preauth_frame_bytes_max": (256, GIB),
@@ -457,9 +466,9 @@ def allowed(name: str) -> str:
     }.get(name, "a text" if name in _TEXTS else "a path")
 
 
-_TEXTS: Final = frozenset({"host", "cors_allow_origin"})
+_TEXTS: Final = frozenset({"host", "cors_allow_origin", "archive_key"})
 _LISTS: Final = frozenset({"auth_tokens", "webhook_allow"})
-SECRETS: Final = frozenset({"auth_tokens", "database_url"})
+SECRETS: Final = frozenset({"auth_tokens", "database_url", "archive_key"})
 """Settings whose values nobody is shown as they are."""
 
 
@@ -539,6 +548,11 @@ def _check(settings: Settings) -> None:
         database_url.parse(settings.database_url)
         if settings.durability == "memory":
             raise ConfigError('durability = "memory": nothing would be in the database that database_url names')
+    if settings.archive_dir is not None and (settings.database_url or settings.durability == "memory"):
+        where = "in the database, which has its own" if settings.database_url else "nowhere with durability memory"
+        raise ConfigError(f"archive_dir = {settings.archive_dir}: the journal to be archived is {where}")
+    if settings.archive_dir is not None and settings.data in (settings.archive_dir, *settings.archive_dir.parents):
+        raise ConfigError(f"archive_dir = {settings.archive_dir}: it may not lie in data = {settings.data}")
     if settings.data_bytes_max > settings.frame_bytes_max:
         raise ConfigError(
             f"data_bytes_max = {settings.data_bytes_max}: at most frame_bytes_max = {settings.frame_bytes_max}"

@@ -38,6 +38,8 @@ def plain(settings: Settings, name: str) -> object:
         return len(value)
     if name == "database_url":
         return masked(value)
+    if name == "archive_key":
+        return "(hidden)" if value else ""
     return value if isinstance(value, (int, float, str)) or value is None else str(value)
 
 

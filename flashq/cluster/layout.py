@@ -11,6 +11,7 @@ does not have it is a draft, which goes; of the map's own version, what is still
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from flashq.cluster.slot_map import SlotMap, find_map, first_map, rebalanced, wr
 from flashq.config import Settings
 from flashq.errors import ConfigError, DiskFull, JournalCorrupt, StorageError
 from flashq.protocol.slots import SLOTS
+from flashq.shard.archiving import Archiving
 from flashq.shard.process import limits_of, open_storage
 from flashq.storage.checkpointer import Checkpointer
 from flashq.storage.files import OsFiles
@@ -76,7 +78,8 @@ def move_slots(settings: Settings, old: SlotMap, *, at: Point = _nowhere) -> Slo
         write_map(data, new)
         return new
     log.info("moving slots", shards_before=old.shards, shards=new.shards)
-    clean = [_fold(settings, shard, at) for shard in range(old.shards)]
+    with closing(Archiving(settings)) as archiving:
+        clean = [_fold(settings, shard, archiving, at) for shard in range(old.shards)]
     _check_room(data, old)
     draft = data / f"{DRAFT}{new.version}"
     draft.mkdir(mode=0o700)
@@ -106,8 +109,8 @@ def move_slots(settings: Settings, old: SlotMap, *, at: Point = _nowhere) -> Slo
     return new
 
 
-def _fold(settings: Settings, shard: int, at: Point) -> bool:
-    """Put all of a shard's journal into its tables; whether it was stopped in order."""
+def _fold(settings: Settings, shard: int, archiving: Archiving, at: Point) -> bool:
+    """Put all of a shard's journal into its tables, and its archive; whether it was stopped in order."""
     folder = shard_folder(settings.data, shard)
     if not folder.is_dir():
         raise JournalCorrupt(f"shard {shard}: the folder {folder} is missing, so its slots cannot be moved")
@@ -116,6 +119,8 @@ def _fold(settings: Settings, shard: int, at: Point) -> bool:
         tables.close()
     checkpointer = Checkpointer(FileSite(folder, shard), limits_of(settings))
     try:
+        if archiving.wanted and journal.recovery:  # which is complete when the journal was read
+            archiving.keep(shard, journal.sealed())
         checkpointer.fold_records(journal.replay())
         clean = journal.recovery.clean
         if journal.recovery.note:

@@ -1,8 +1,8 @@
 """The checkpointer process: one for all shards, and it always gives way to them.
 
-Shards tell which of their segments are closed; they are folded by one thread, shard after shard, and each is told how
-far it is safe. What cannot be folded now is tried again when its shard tells again: nothing is lost by waiting but
-room on the disk.
+Shards tell which of their segments are closed; they are archived, where that is wanted, and folded by one thread, shard
+after shard, and each shard is told how far it is safe. What cannot be archived or folded now is tried again when its
+shard tells again: nothing is lost by waiting but room on the disk.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import structlog
 import uvloop
 
 from flashq.errors import StorageError
+from flashq.shard.archiving import Archiving
 from flashq.shard.checkpoints import CLOSED, FOLDED, Segment, decode_segments
 from flashq.shard.process import limits_of
 from flashq.storage.checkpointer import Checkpointer, segment_records
@@ -28,6 +29,8 @@ from flashq.transport.exchange import Exchange
 from flashq.transport.incoming import Incoming
 
 NICE: Final = 10
+TRIM_S: Final = 600.0
+"""How often archives are looked at to which nothing is added."""
 _GC_THRESHOLDS: Final = (50_000, 20, 50)
 """Pages of many jobs live long: they are not to be looked at again and again."""
 
@@ -91,6 +94,8 @@ class Folding:
             ctx.name, ctx.run, epoch=ctx.incarnation, loop=self._loop, on_request=_nothing_to_ask,
             on_peer_gone=_noted, on_notice=self._on_notice,
         )  # fmt: skip
+        self._archiving = Archiving(ctx.settings)
+        self._trim_due = self._archiving.wanted
         self._checkpointers: dict[int, Checkpointer] = {}
         self._closed: dict[int, list[Segment]] = {}
         """What shards have told last, and is not done."""
@@ -102,16 +107,23 @@ class Folding:
 
     async def run(self) -> None:
         """Fold until the order to stop."""
+        if self._trim_due:
+            self._wake.set()
         with ThreadPoolExecutor(1, "folding") as thread:
             while not self._stopping:
                 await self._wake.wait()
                 self._wake.clear()
+                if self._trim_due:
+                    self._trim_due = False
+                    await self._loop.run_in_executor(thread, self._trim)
+                    self._loop.call_later(TRIM_S, self._trim_soon)
                 while self._closed and not self._stopping:
                     shard = next(iter(self._closed))
                     segments = self._closed.pop(shard)
                     await self._fold_all(thread, shard, segments)
             for checkpointer in self._checkpointers.values():
                 await self._loop.run_in_executor(thread, checkpointer.close)
+            await self._loop.run_in_executor(thread, self._archiving.close)
         await self._exchange.stop()
 
     async def _fold_all(self, thread: ThreadPoolExecutor, shard: int, segments: list[Segment]) -> None:
@@ -131,6 +143,7 @@ class Folding:
         if checkpointer is None:
             checkpointer = self._checkpointers[shard] = Checkpointer(self._sources.site(shard), self._limits)
         try:
+            self._archiving.keep(shard, [segment])
             records = self._sources.records(shard, [segment], checkpointer.position)
             checkpointer.fold_records(records, stopped=lambda: self._stopping)
         except StorageError as fault:
@@ -141,6 +154,17 @@ class Folding:
         if self._faults.pop(shard, None):
             log.info("folding goes on", shard=shard)
         return checkpointer.position
+
+    def _trim_soon(self) -> None:
+        self._trim_due = True
+        self._wake.set()
+
+    def _trim(self) -> None:
+        """In the thread."""
+        try:
+            self._archiving.trim()
+        except StorageError as fault:
+            log.error("archive cannot be trimmed", reason=str(fault))
 
     def _on_notice(self, peer: str, kind: int, payload: bytes) -> None:
         if kind != CLOSED:

@@ -99,7 +99,16 @@ class Journal(Protocol):
         """Sync and end. `seal`: an orderly stop, after which nothing may be missing."""
 
 
-class File(Protocol):
+class Readable(Protocol):
+    """Bytes that can be read anywhere: an open file, or what was read of one."""
+
+    def pread(self, size: int, offset: int) -> bytes:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+
+    def size(self) -> int: ...
+
+
+class File(Readable, Protocol):
     """An open file of a `Files`. All of it raises OSError."""
 
     def pwritev(self, buffers: Sequence[bytes], offset: int, *, dsync: bool = False) -> int:
@@ -125,11 +134,6 @@ class File(Protocol):
 
     def allocate(self, size: int) -> None:
         """Make the file `size` bytes long with space for all of it: quicker than `fill`, slower to sync later."""
-
-    def pread(self, size: int, offset: int) -> bytes:
-        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
-
-    def size(self) -> int: ...
 
     def datasync(self) -> None:
         """All that was written to this file before is on disk when it returns."""

@@ -240,3 +240,21 @@ class OsFiles:
     def free_bytes(self, folder: str) -> int:
         found = os.statvfs(folder)
         return found.f_bavail * found.f_frsize
+
+
+class ReadOnlyFiles(OsFiles):
+    """The same, for those who only look: what is opened cannot be written, and no folder is made."""
+
+    def open(self, path: str, *, create: bool = False) -> File:
+        if create:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+        return OsFile(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def make_folder(self, path: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    def rename(self, old: str, new: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), old)
+
+    def remove(self, path: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)

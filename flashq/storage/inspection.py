@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, Row, Select, select
@@ -12,6 +12,7 @@ from flashq.engine.queues import Queue
 from flashq.engine.replay import Replayer
 from flashq.errors import CheckpointTooNew, JournalCorrupt
 from flashq.storage import schema as s
+from flashq.storage.findings import Finding
 from flashq.storage.recovery import Tables
 from flashq.storage.rows import crc_of, decode, payloads_of
 from flashq.storage.sections import SECTIONS
@@ -26,18 +27,6 @@ _COUNTS: Final[dict[str, Callable[[Queue], int]]] = {
     "completed": lambda queue: queue.completed,
     "dead": lambda queue: queue.dead_count,
 }
-
-
-class Finding(NamedTuple):
-    """One thing that is wrong."""
-
-    file: str
-    place: str
-    """Within the file: a table and row, an offset; empty: the file as a whole."""
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file}{', ' if self.place else ''}{self.place}: {self.what}"
 
 
 def inspect_tables(folder: Path, shard: int, *, engine: Engine | None = None) -> Iterator[Finding]:

@@ -25,7 +25,7 @@ from typing import Final, NamedTuple, TypeAlias
 from google_crc32c import extend as _extend
 
 from flashq.errors import CheckpointTooNew, JournalCorrupt
-from flashq.storage.contract import File, Record
+from flashq.storage.contract import Readable, Record
 
 FORMAT: Final = 1
 MAGIC: Final = b"flashqJ\n"
@@ -105,7 +105,7 @@ def parse_header(sector: bytes, path: str, shard: int | None = None) -> Header:
     return Header(found_shard, number, size, salt, first_seq, chain, epoch, boot[:boot_bytes].decode())
 
 
-def frames(file: File, header: Header, at: int = HEADER_BYTES) -> Iterator[Frame]:
+def frames(file: Readable, header: Header, at: int = HEADER_BYTES) -> Iterator[Frame]:
     """The valid records from offset `at` on, one behind the other, up to the first place that holds none.
 
     Valid means salt and crc; whether they belong together (sequence, chain) is for the caller to judge.
@@ -135,7 +135,7 @@ def frames(file: File, header: Header, at: int = HEADER_BYTES) -> Iterator[Frame
         yield at, crc, chain, flags, synced_through, new(Record, (seq, epoch, at_ms, mono_ms, boot, events))
 
 
-def search(file: File, header: Header, at: int) -> Iterator[tuple[int, Frame | None]]:
+def search(file: Readable, header: Header, at: int) -> Iterator[tuple[int, Frame | None]]:
     """Every place from offset `at` on that is marked as a record, in order; its frame, None where damaged."""
     rest = file.pread(max(0, file.size() - at), at)
     found = rest.find(header.salt)
@@ -145,7 +145,7 @@ def search(file: File, header: Header, at: int) -> Iterator[tuple[int, Frame | N
         found = rest.find(header.salt, found + 1 if frame is None else frame[0] - at)
 
 
-def looks_torn(file: File, header: Header, at: int, seq: int, chain: int) -> int:
+def looks_torn(file: Readable, header: Header, at: int, seq: int, chain: int) -> int:
     """Bytes of the unfinished record at offset `at`, the one that should have been `seq`; 0 if there is none.
 
     Marked by our salt; or, if just that is damaged, by the sequence and chain that only this record can have.

@@ -34,13 +34,13 @@ def _records(file: File, path: str, last_seq: int) -> Iterator[Record]:
         at, seq, chain_before = end, record.seq, crc
         if seq == last_seq:
             return
-    _check_not_recycled(file, path, header)
+    check_not_recycled(file, path, header)
     raise JournalCorrupt(
         f"shard {header.shard}: {path} is damaged at offset {at}: it ends with record {seq} instead of {last_seq}"
     )
 
 
-def _check_not_recycled(file: File, path: str, header: Header) -> None:
+def check_not_recycled(file: File, path: str, header: Header) -> None:
     """A file that is reused gets a new header before any new record; the old records carry the old salt."""
     if parse_header(file.pread(SECTOR, 0), path).salt != header.salt:
         raise StorageError(f"{path} was recycled while it was being read")

@@ -233,3 +233,18 @@ class TestFolders:
 
     def test_home_is_understood(self) -> None:
         assert Settings(data=Path("~/flashq")).data == Path.home() / "flashq"
+
+
+class TestArchive:
+    def test_key_is_shown_nowhere(self) -> None:
+        settings = load({"archive_dir": "kept", "archive_key": "a secret"}, environ={}).settings
+        assert settings.archive_dir == Path.cwd() / "kept"
+        assert "a secret" not in repr(settings)
+
+    def test_archive_needs_a_journal_in_files_and_a_place_outside_of_them(self) -> None:
+        kept = {"archive_dir": "kept"}
+        assert "durability memory" in _error(**kept, durability="memory")
+        assert "in the database" in _error(**kept, database_url="postgresql://u@h/d")
+        assert "may not lie in data" in _error(archive_dir="data/kept")
+        assert "may not lie in data" in _error(archive_dir="data")
+        assert "archive_keep_bytes = '1 tree'" in _error(archive_keep_bytes="1 tree")
