@@ -77,16 +77,17 @@ class FileSite:
         return str(self._path)
 
     def make(self) -> None:
-        if self._path.exists():
-            return
-        engine = s.connect(self._path)
-        try:
-            with engine.connect() as connection:
-                connection.exec_driver_sql("BEGIN IMMEDIATE")
-                s.prepare(connection, self.name, self.shard)
-                connection.exec_driver_sql("COMMIT")
-        finally:
-            engine.dispose()
+        with checked(self):
+            engine = s.connect(self._path)
+            try:
+                with engine.connect() as connection:
+                    if not s.read_meta(connection):
+                        # No file yet, or one whose maker was killed before there was anything in it.
+                        connection.exec_driver_sql("BEGIN IMMEDIATE")
+                        s.prepare(connection, self.name, self.shard)
+                        connection.exec_driver_sql("COMMIT")
+            finally:
+                engine.dispose()
         OsFiles().sync_folder(str(self._folder))
 
     def read(self) -> Connection | None:

@@ -77,6 +77,17 @@ def test_job_that_came_and_went_between_two_folds_costs_no_row(
     assert rows(tmp_path, "SELECT completed_total, waiting FROM queues") == [(3_000, 0)]
 
 
+def test_file_whose_maker_was_killed_before_there_were_tables_gets_them(
+    kit: EngineKit, checkpointer: Checkpointer, tmp_path: Path
+) -> None:
+    """Else nothing of this shard would ever be folded."""
+    with closing(sqlite3.connect(tmp_path / "tables.db")) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    kit.push("mail", {"data": 1})
+    assert checkpointer.fold_records(kit.memory.kept) == kit.journal.durable_seq
+    assert rows(tmp_path, "SELECT waiting FROM queues") == [(1,)]
+
+
 def test_tables_are_for_people_too(kit: EngineKit, checkpointer: Checkpointer, tmp_path: Path) -> None:
     """What failed, why and with which data is a query away."""
     (dead,) = kit.push("mail", {"data": {"to": "é"}, "max_attempts": 1, "priority": 2})
