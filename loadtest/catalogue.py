@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from loadtest import by_id, due, flowing, listening, optioned, schedules, tenants, web
+from loadtest import by_id, due, flowing, listening, optioned, restarting, schedules, tenants, web
 from loadtest.trials import Bound, Trial
 
 TRIALS: Final = (
@@ -39,6 +39,14 @@ TRIALS: Final = (
         (Bound(flowing.FLOW, 3, flowing.PLAIN, at_most=True),),
     ),
     Trial("crons", "1,000 crons a second for 60 s", schedules.crons, schedules.BOUNDS, once=True),
+    Trial("restart", "a million jobs wait, everything is killed", restarting.restart(1_000_000), restarting.bounds(3)),
+    Trial(
+        "restart-10m",
+        "ten million jobs wait, everything is killed",
+        restarting.restart(10_000_000),
+        restarting.bounds(30),
+        once=True,
+    ),
     Trial("events", "batches while somebody listens", listening.events),
     Trial(
         "http-push",
