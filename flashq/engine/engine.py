@@ -132,6 +132,8 @@ class Engine:
         """What our slots have stored of pushes that are not accepted yet, by first job and slot (drafts.py)."""
         self.drafts: dict[int, Draft] = {}
         """Pushes that our slots lead and that are not accepted yet, by their first job."""
+        self.arriving: dict[int, list[bytes]] = {}
+        """Parts of slots that are about to come from other shards (storage/parcels.py)."""
         self.counter = 0
         self.replaying = False
         self.make_page: Callable[[Slot, int, Queue, int, Defaults], Page] = Page

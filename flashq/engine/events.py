@@ -487,6 +487,31 @@ class Discarded(Event, tag=106, frozen=True, gc=False):
     slot: int
 
 
+class SlotPart(Event, tag=160, frozen=True, gc=False):
+    """A part of what a slot holds that is about to come from another shard; number 0 begins anew."""
+
+    slot: int
+    no: int
+    body: bytes
+
+
+class SlotArrived(Event, tag=161, frozen=True, gc=False):
+    """All parts of the slot are there, and are what it holds here from now on.
+
+    It is this shard's only if the map of slots says so: one that comes to nothing is followed by `SlotLeft`.
+    """
+
+    slot: int
+    mono_ms: int
+    """What the monotonic clock showed by which the parts have their moments."""
+
+
+class SlotLeft(Event, tag=162, frozen=True, gc=False):
+    """Another shard has the slot: nothing of it is here any more."""
+
+    slot: int
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
@@ -496,6 +521,7 @@ type_of_event = (
     | NamesBound | NamesFreed | PageOpened | IdsUnused
     | KvStored | KvRemoved | KvExpirySet | CronSet | CronRan | CronRemoved | CronAimed
     | HookSet | HookRemoved | HooksFired | HooksTried | HooksAgain | IncomingSet
+    | SlotPart | SlotArrived | SlotLeft
     | Watched | Fates | Stored | DraftBegun | DraftEnded | Accepted | Discarded
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)

@@ -22,6 +22,8 @@ class Answer(NamedTuple):
     digest: bytes
     reply: bytes
     until_ms: int
+    slot: int
+    """Of what it was about: the key goes where that goes."""
 
 
 _OVERHEAD = 300
@@ -49,10 +51,12 @@ class Answers:
             raise InvalidArgument(f"invalid value: `idempotency_key` '{key[:64]}' was used for another request")
         return answer.reply
 
-    def keep(self, limits: Limits, scope: str, key: str, digest: bytes, reply: bytes, at_ms: int) -> None:
+    def keep(
+        self, limits: Limits, scope: str, key: str, digest: bytes, reply: bytes, at_ms: int, slot: int
+    ) -> None:  # fmt: skip
         """Remember a reply; forget what is too old or too much."""
         self._drop(scope, key)
-        self._by_key[scope, key] = Answer(digest, reply, at_ms + limits.idempotency_window_ms)
+        self._by_key[scope, key] = Answer(digest, reply, at_ms + limits.idempotency_window_ms, slot)
         self._bytes += len(scope) + len(key) + len(reply) + _OVERHEAD
         while self._by_key:
             (old_scope, old_key), oldest = next(iter(self._by_key.items()))
@@ -62,6 +66,10 @@ class Answers:
             if oldest.until_ms > at_ms:
                 self.evicted_early += 1
             self._drop(old_scope, old_key)
+
+    def of_slot(self, slot: int) -> list[tuple[str, str, Answer]]:
+        """(scope, key, answer) of all that belong to a slot, oldest first. Linear in all there are."""
+        return [(scope, key, one) for (scope, key), one in self._by_key.items() if one.slot == slot]
 
     def _drop(self, scope: str, key: str) -> None:
         old = self._by_key.pop((scope, key), None)
@@ -80,5 +88,5 @@ def digest_of(parts: tuple[bytes, ...]) -> bytes:
 
 def remember(engine: "Engine", scope: str, key: str, digest: bytes, reply: bytes, slot: int) -> None:
     """The reply belongs to the key from now on, across restarts."""
-    engine.answers.keep(engine.limits, scope, key, digest, reply, engine.now_ms)
+    engine.answers.keep(engine.limits, scope, key, digest, reply, engine.now_ms, slot)
     engine.record(events.Answered(scope, key, digest, reply, slot))

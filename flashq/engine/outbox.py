@@ -56,7 +56,8 @@ def post(engine: "Engine", source: int, target: int, word: str, body: Any) -> No
     """Slot `source`, which is ours, tells slot `target`. Does nothing in replay: the events tell."""
     if engine.replaying:
         return
-    if engine.owns[target]:
+    # Where earlier ones still wait, from when the slot was another shard's, they come first.
+    if engine.owns[target] and (source, target) not in engine.outbox.waiting:
         HANDLERS[word](engine, source, target, body)
         return
     no = engine.outbox.last_sent.get((source, target), 0) + 1

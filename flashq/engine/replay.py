@@ -15,6 +15,7 @@ from flashq.engine import (
     control_jobs,
     crons,
     dead_letters,
+    departure,
     dependencies,
     drafts,
     endings,
@@ -80,6 +81,8 @@ from flashq.engine.events import (
     Retried,
     Revived,
     Run,
+    SlotLeft,
+    SlotPart,
     Stored,
     Taken,
     Told,
@@ -428,7 +431,7 @@ def _reserved(engine: Engine, event: PagesReserved) -> None:
 
 
 def _answered(engine: Engine, event: Answered) -> None:
-    engine.answers.keep(engine.limits, event.scope, event.key, event.digest, event.reply, engine.now_ms)
+    engine.answers.keep(engine.limits, event.scope, event.key, event.digest, event.reply, engine.now_ms, event.slot)
 
 
 def _uncrashed(engine: Engine, event: Uncrashed) -> None:
@@ -498,6 +501,15 @@ def _queue_forgotten(engine: Engine, event: QueueForgotten) -> None:
     housekeeping.forget_queue(engine, engine.queue(event.queue))
 
 
+def _slot_part(engine: Engine, event: SlotPart) -> None:
+    arrivals = engine.arriving
+    if event.no == 0:
+        arrivals[event.slot] = []
+    if event.no != len(arrivals.get(event.slot, ())):
+        raise ValueError(f"part {event.no} of slot {event.slot} comes out of turn")
+    arrivals[event.slot].append(event.body)
+
+
 APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Run: _pushed,
     JobsPushed: _jobs_pushed,
@@ -549,5 +561,7 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     Discarded: storing.discard,
     Outlived: _outlived,
     QueueForgotten: _queue_forgotten,
+    SlotPart: _slot_part,
+    SlotLeft: departure.left,
     **dict.fromkeys(control_jobs.APPLY, _controlled),
 }

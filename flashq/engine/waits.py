@@ -95,23 +95,23 @@ def tell_waits_of_run(engine: "Engine", queue: "Queue", ids: range, outcome: Out
 def withdraw_waits(engine: "Engine", gid: int) -> None:
     """The client has gone: nobody is told anything."""
     for wait in list(engine.job_waits.get(gid, ())):
-        _end(engine, wait)
+        withdraw(engine, wait)
 
 
 def give_up_waits_of(engine: "Engine", gid: int) -> None:
     """The client sends nothing more: its waits end as if their time were over."""
     for wait in list(engine.job_waits.get(gid, ())):
-        _end(engine, wait)
+        withdraw(engine, wait)
         engine.ended_waits.append((wait, Outcome(TIMEOUT)))
 
 
 def _timed_out(engine: "Engine", wait: JobWait) -> None:
-    _end(engine, wait)
+    withdraw(engine, wait)
     engine.ended_waits.append((wait, Outcome(TIMEOUT)))
 
 
-def _end(engine: "Engine", wait: JobWait) -> None:
-    """It waits no longer."""
+def withdraw(engine: "Engine", wait: JobWait) -> None:
+    """It waits no longer, and is told nothing."""
     engine.mono_timers.cancel(wait.timer)
     waits = wait.queue.watched[wait.job_id]
     del waits[wait]

@@ -13,13 +13,18 @@ from typing import Any, Final
 from flashq.engine import control_jobs
 from flashq.engine import events as e
 from flashq.engine.debounce import close_window
+from flashq.engine.departure import queues_of
 from flashq.engine.hook_deliveries import DELIVERED
 from flashq.engine.queues import Queue
 from flashq.engine.replay import APPLY
 from flashq.engine.watching import find_job, part_of
 from flashq.protocol.slots import slot_of_queue
+from flashq.storage import schema as s
 from flashq.storage.hook_sections import delivery_key, hook_key
-from flashq.storage.sections import aimed_key, pair_key
+from flashq.storage.parcels import arrived
+from flashq.storage.rows import decode
+from flashq.storage.sections import aimed_key, pair_key, part_key
+from flashq.storage.slot_entries import OF_SHARDS
 from flashq.storage.thin import TIMED, Key, ThinEngine
 
 Answer = tuple[str, str, bytes, bytes, int, int]
@@ -35,12 +40,14 @@ class Changes:
         self.purged: set[str] = set()
         """Queues whose dead letters were removed at one stroke."""
         self.answers: list[Answer] = []
+        self.left: set[int] = set()
+        """Slots of which all rows are to go: they are another shard's, or came anew, and are in the engine whole."""
         self.last_token = 0
         """Of all leases ever given."""
 
     def clear(self) -> None:
         """All of it is in the tables."""
-        for changed in (self.slots, self.queues, self.purged, self.answers):
+        for changed in (self.slots, self.queues, self.purged, self.answers, self.left):
             changed.clear()
 
 
@@ -171,6 +178,41 @@ def _delivery(hook: int, number: int, queue: str) -> list[Key]:
     return [delivery_key(kind, hook, number, queue) for kind in ("delivery", "delivery_try")]
 
 
+def _slot_left(engine: ThinEngine, changes: Changes, event: e.SlotLeft) -> None:
+    _leave(engine, changes, event.slot)
+    APPLY[e.SlotLeft](engine, event)
+
+
+def _slot_arrived(engine: ThinEngine, changes: Changes, event: e.SlotArrived) -> None:
+    """All of it is new to the tables. What is put back is held until it is written."""
+    slot = event.slot
+    _leave(engine, changes, slot)
+    engine.keeps_values = True
+    try:
+        rows = arrived(engine, event)
+    finally:
+        engine.keeps_values = False
+    for queue in queues_of(engine, slot):
+        changes.queues.add(queue)
+        for kept in queue.kept:
+            kept.row = 0
+    changes.slots.add(slot)
+    engine.entries.update((row.kind, slot, row.key) for row in rows.read(s.ENTRIES))
+    engine.entries.update((*(hook_key(hook) for hook in engine.hooks.lines), _HOOKS_VERSION))
+    changes.answers += (answer for row in rows.read(s.BLOCKS) for answer in decode(row.value))
+
+
+def _leave(engine: ThinEngine, changes: Changes, slot: int) -> None:
+    """Nothing that was noted of a slot counts any more."""
+    changes.left.add(slot)
+    changes.slots.discard(slot)
+    changes.queues = {queue for queue in changes.queues if queue.slot.no != slot}
+    changes.purged = {name for name in changes.purged if slot_of_queue(name) != slot}
+    for page in [page for page in engine.changed if page.slot.no == slot]:
+        engine.changed.discard(page)
+    engine.entries.difference_update([key for key in engine.entries if key[1] == slot and key[0] not in OF_SHARDS])
+
+
 _HOOKS_VERSION: Final[Key] = ("hooks_version", 0, "")
 FOLDS[e.HookRemoved] = _hook_removed
 FOLDS[e.HooksTried] = _hooks_tried
@@ -200,6 +242,8 @@ FOLDS.update(
         e.Fates: _fates,
         e.Watched: _watched,
         e.Discarded: _discarded,
+        e.SlotLeft: _slot_left,
+        e.SlotArrived: _slot_arrived,
     }
 )
 folded(
@@ -210,6 +254,7 @@ folded(
     e.Posted,
     keys=lambda x: [("posted", x.source, pair_key(x.target, x.no)), ("sent", x.source, str(x.target))],
 )
+folded(e.SlotPart, keys=lambda x: [("arriving", x.slot, part_key(x.no))])
 folded(e.Taken, keys=lambda x: [("taken", x.target, str(x.source))])
 folded(e.KvStored, keys=lambda x: [k for entry in x.entries for k in (_kv("kv", entry[0]), _kv("kv_expiry", entry[0]))])
 folded(e.KvRemoved, keys=lambda x: [k for key in x.keys for k in (_kv("kv", key), _kv("kv_expiry", key))])

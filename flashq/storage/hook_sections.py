@@ -74,7 +74,7 @@ def _set_delivery(engine: Engine, slot: int, key: str, value: Any) -> None:
         return  # slots that moved may bring along deliveries of a webhook that was removed meanwhile
     happening, size = value
     what = msgspec.convert(happening, Happening)
-    if isinstance(engine, ThinEngine):
+    if isinstance(engine, ThinEngine) and not engine.keeps_values:
         what = msgspec.structs.replace(what, data=None)
     add(engine, hook, Delivery(no, hook, what, size))
 

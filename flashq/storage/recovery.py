@@ -7,11 +7,11 @@ The checkpointer restores its thin engine in the same way; then payloads become 
 """
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from re import finditer
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from sqlalchemy import Column, Connection, Row, Select, select
+from sqlalchemy import Column, Connection, Table, select
 
 from flashq.engine.endings import await_age, own_age
 from flashq.engine.engine import Engine
@@ -33,7 +33,7 @@ from flashq.engine.restoring import (
     waiting_places,
 )
 from flashq.storage import schema as s
-from flashq.storage.queue_rest import set_buckets, set_queue_rest
+from flashq.storage.queue_rest import set_buckets, set_queue_rest, shifted_rest
 from flashq.storage.rows import RECORD, WAITING, crc_of, decode, defaults_of, leases_of, payloads_of, record_of
 from flashq.storage.sections import SECTIONS
 from flashq.storage.sites import Site, checked, close, meta_of
@@ -73,7 +73,7 @@ class Tables:
             try:
                 engine = replayer.engine
                 engine.begin(self.meta["at_ms"], decode(self.meta["clock"])[2])
-                restoring(self.connection, replayer.engine).run()
+                restoring(TableRows(self.connection), replayer.engine).run()
                 self._restore_meta(replayer)
             except (ValueError, KeyError, IndexError, TypeError, AttributeError) as e:
                 raise s.corrupt(self.site.name, self.site.shard, f"{type(e).__name__}: {e}") from e
@@ -92,12 +92,43 @@ class Tables:
         replayer.go_on_from((boot, offset, last))
 
 
-class Restoring:
-    """One pass over the tables."""
+class Rows(Protocol):
+    """Where rows come from: the tables of a shard, or what another shard sent of a slot."""
 
-    def __init__(self, connection: Connection, engine: Engine) -> None:
-        self.connection = connection
+    def read(
+        self, table: Table, names: Sequence[str] = (), *, kind: str | None = None, order: Sequence[str] = ()
+    ) -> Iterator[Any]:
+        """The rows of a table, or those of one kind, as objects with these columns (all, if none are named)."""
+
+
+class TableRows:
+    """Rows of a shard's tables."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def read(
+        self, table: Table, names: Sequence[str] = (), *, kind: str | None = None, order: Sequence[str] = ()
+    ) -> Iterator[Any]:
+        """See Rows."""
+        c = table.c
+        query = select(*(c[name] for name in names)) if names else select(table)
+        if kind is not None:
+            query = query.where(c.kind == kind)
+        query = query.order_by(*(c[name] for name in order))
+        return iter(self._connection.execution_options(yield_per=512).execute(query))
+
+
+class Restoring:
+    """One pass over the rows."""
+
+    def __init__(self, rows: Rows, engine: Engine, shift_ms: int = 0) -> None:
+        """`shift_ms`: what the engine's monotonic clock shows more than the one that the rows are of."""
+        self.rows = rows
         self.engine = engine
+        self._shift_ms = shift_ms
+        self._queues: list[Queue] = []
+        self._pages: list[Page] = []
         self._leases: dict[tuple[Any, ...], Lease] = {}
         self._kinds: dict[Page, bytes] = {}
         """What the places of a page hold, where they are not all plain and waiting."""
@@ -118,7 +149,7 @@ class Restoring:
         self._load_completed()
         for lease in self._leases.values():
             lend_again(self.engine, lease)
-        for queue in self.engine.queues.values():
+        for queue in self._queues:
             line_up(self.engine, queue, self._plain.get(queue, ()), self._records.get(queue, ()))
         for queue, rest in self._rests:
             set_buckets(self.engine, queue, rest)
@@ -130,17 +161,13 @@ class Restoring:
             if kind != "defaults":
                 self._load_entries(kind)
 
-    def rows(self, query: Select[Any]) -> Iterator[Row[Any]]:
-        return iter(self.connection.execution_options(yield_per=512).execute(query))
-
     def _load_entries(self, kind: str) -> None:
-        c = s.ENTRIES.c
         load = SECTIONS[kind].load
-        for row in self.rows(select(c.slot, c.key, c.value).where(c.kind == kind).order_by(c.slot, c.key)):
+        for row in self.rows.read(s.ENTRIES, ("slot", "key", "value"), kind=kind, order=("slot", "key")):
             load(self.engine, row.slot, row.key, decode(row.value))
 
     def _load_slots(self) -> None:
-        for row in self.rows(select(s.SLOTS)):
+        for row in self.rows.read(s.SLOTS):
             slot = self.engine.slot(row.slot)
             slot.next_page, slot.reserved_page = row.next_page, row.reserved_page
             for runs, blob in ((slot.bad, row.bad), (slot.gone, row.gone)):
@@ -149,26 +176,28 @@ class Restoring:
                     runs.add(first, stop)
 
     def _load_queues(self) -> None:
-        for row in self.rows(select(s.QUEUES)):
+        for row in self.rows.read(s.QUEUES):
             queue = self.engine.queue(row.name)
+            self._queues.append(queue)
             queue.paused = bool(row.paused)
             queue.pushed_total, queue.completed_total = row.pushed_total, row.completed_total
             queue.failed_total, queue.used_at = row.failed_total, row.used_at
-            self._rests.append((queue, decode(row.rest)))
+            self._rests.append((queue, shifted_rest(decode(row.rest), self._shift_ms)))
             set_queue_rest(self.engine, *self._rests[-1])
 
     def _load_pages(self) -> None:
         engine = self.engine
-        for row in self.rows(select(s.PAGES)):
+        for row in self.rows.read(s.PAGES):
             if crc_of(row.defaults, row.at, row.ms, row.kinds, row.leases) != row.crc:
                 raise ValueError(f"the row of page {row.id} has another checksum")
             queue, no = engine.queues[row.queue], row.id >> 10
             page = engine.make_page(queue.slot, no, queue, row.codec, defaults_of(row.defaults))
             queue.slot.pages[no] = page
+            self._pages.append(page)
             page.at, page.ms = array("H", row.at), array("q", row.ms)
             page.last_ms = page.ms[-1] if page.ms else -1
             page.records = row.records
-            page.jobs = [None] * row.size
+            page.jobs.extend([None] * (row.size - len(page.jobs)))
             page.live = row.size - row.kinds.count(0) if row.kinds else row.size
             if row.kinds:
                 self._kinds[page] = row.kinds
@@ -179,7 +208,7 @@ class Restoring:
                 self._plain.setdefault(queue, []).extend(waiting_places(page, *run) for run in runs)
             for run in leases_of(row.leases):
                 self._lend(queue, page, *run)
-        for row in self.rows(select(s.QUEUES.c.name, s.QUEUES.c.open_json, s.QUEUES.c.open_msgpack)):
+        for row in self.rows.read(s.QUEUES, ("name", "open_json", "open_msgpack")):
             queue = engine.queues[row.name]
             pages = queue.slot.pages
             queue.open_pages = [pages.get(row.open_json), pages.get(row.open_msgpack)]
@@ -193,8 +222,8 @@ class Restoring:
         key = (queue, token, started_at, soft_ms, deadline, gid, alone)
         lease = self._leases.get(key)
         if lease is None:
-            lease = self._leases[key] = Lease(token, queue, started_at, soft_ms, deadline, gid)
-            lease.hard_at = hard_at
+            lease = self._leases[key] = Lease(token, queue, started_at, soft_ms, deadline + self._shift_ms, gid)
+            lease.hard_at = hard_at + self._shift_ms if hard_at else 0
         add_place(lease, page, start, stop)
         if page.base >= queue.void_base:
             queue.active += stop - start
@@ -216,8 +245,7 @@ class Restoring:
 
     def payloads(self) -> Iterator[tuple[int, list[Any]]]:
         """The id of each chunk and its payloads; None in places that have none."""
-        c = s.CHUNKS.c
-        for row in self.rows(select(c.id, c.crc, c.sizes, c.payloads)):
+        for row in self.rows.read(s.CHUNKS, ("id", "crc", "sizes", "payloads")):
             if crc_of(row.sizes, row.payloads) != row.crc:
                 raise ValueError(f"chunk {row.id} has another checksum")
             yield row.id, payloads_of(row.payloads)
@@ -227,7 +255,7 @@ class Restoring:
 
     def _load_jobs(self) -> None:
         engine = self.engine
-        for row in self.rows(select(s.JOBS)):
+        for row in self.rows.read(s.JOBS):
             page = engine.slots[row.slot].pages[row.id >> 20]
             i = (row.id >> 10) & 1023
             if self._kinds[page][i] != RECORD:
@@ -252,15 +280,13 @@ class Restoring:
 
     def _check_places(self) -> None:
         """Whether every place has what its page says."""
-        for slot in self.engine.slots.values():
-            for page in slot.pages.values():
-                if page.live != len(page.jobs) - page.jobs.count(None):
-                    raise ValueError(f"page {page.base >> 10} of slot {slot.no} lacks jobs")
-                page.settle()
+        for page in self._pages:
+            if page.live != len(page.jobs) - page.jobs.count(None):
+                raise ValueError(f"page {page.base >> 10} of slot {page.slot.no} lacks jobs")
+            page.settle()
 
     def _load_completed(self) -> None:
-        c = s.COMPLETED.c
-        for row in self.rows(select(s.COMPLETED).order_by(c.queue, c.no)):
+        for row in self.rows.read(s.COMPLETED, order=("queue", "no")):
             queue = self.engine.queues[row.queue]
             seq = row.first_id >> 10
             page = queue.slot.pages[seq >> 10]
@@ -280,7 +306,7 @@ class Restoring:
 
     def _load_dead(self) -> None:
         engine = self.engine
-        for row in self.rows(select(s.DEAD_LETTERS.c.id, s.DEAD_LETTERS.c.queue).order_by(s.DEAD_LETTERS.c.no)):
+        for row in self.rows.read(s.DEAD_LETTERS, ("id", "queue"), order=("no",)):
             queue = engine.queues[row.queue]
             queue.dead[row.id >> 10] = None
             queue.dead_count += 1
@@ -289,6 +315,6 @@ class Restoring:
     def load_answers(self) -> None:
         """Replies to idempotency keys, as they came."""
         engine = self.engine
-        for row in self.rows(select(s.BLOCKS.c.value).where(s.BLOCKS.c.kind == "answers").order_by(s.BLOCKS.c.no)):
-            for scope, key, digest, reply, at_ms, _ in decode(row.value):
-                engine.answers.keep(engine.limits, scope, key, digest, reply, at_ms)
+        for row in self.rows.read(s.BLOCKS, ("value",), kind="answers", order=("no",)):
+            for scope, key, digest, reply, at_ms, slot in decode(row.value):
+                engine.answers.keep(engine.limits, scope, key, digest, reply, at_ms, slot)

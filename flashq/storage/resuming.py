@@ -4,8 +4,6 @@ from array import array
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
-
 from flashq.engine.jobs import Job
 from flashq.engine.pages import Page
 from flashq.engine.replay import Replayer
@@ -21,7 +19,7 @@ class ThinRestoring(Restoring):
     def payloads(self) -> Iterator[tuple[int, list[Any]]]:
         """See Restoring. A payload has at least one byte, so size 0 stands for none."""
         slots = self.engine.slots
-        for row in self.rows(select(s.CHUNKS.c.id, s.CHUNKS.c.sizes)):
+        for row in self.rows.read(s.CHUNKS, ("id", "sizes")):
             sizes = array("I", row.sizes)
             page = slots[row.id >> 10 & 1023].pages[row.id >> 20]
             assert isinstance(page, ThinPage)

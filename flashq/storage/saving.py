@@ -5,7 +5,6 @@ them changes the small row of their page. A page that nothing is left of takes i
 each goes as soon as none of its payloads is needed.
 """
 
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -13,17 +12,17 @@ from sqlalchemy import Connection, Table, bindparam, delete, insert, select, upd
 from sqlalchemy.dialects import postgresql
 
 from flashq.engine.jobs import Job, State
-from flashq.engine.leases import Done
 from flashq.engine.queues import Kept, Queue
 from flashq.engine.timers import Timers
+from flashq.protocol.slots import slot_of_queue
 from flashq.storage import schema as s
 from flashq.storage.folds import Changes
-from flashq.storage.queue_rest import queue_rest
+from flashq.storage.queue_rows import Row, kept_row, queue_row, runs_blob
 from flashq.storage.rows import chunks, encode, job_row, page_row, payloads_of, text_or_bytes
 from flashq.storage.sections import SECTIONS
+from flashq.storage.slot_entries import OF_SHARDS
 from flashq.storage.thin import Places, Stored, ThinEngine, ThinPage, stored
 
-Row = dict[str, Any]
 _UPDATE_JOB: Final = update(s.JOBS).where(s.JOBS.c.id == bindparam("b_id"))
 TOTALS: Final = (
     "pushed", "completed", "failed", "retried", "latency_ms", "latency_count",
@@ -58,6 +57,8 @@ class Saver:
         """Write all changes. What is noted of them is forgotten by `saved`, once they are committed."""
         engine, changes = self.engine, self.changes
         engine.forget_old()
+        for slot in sorted(changes.left):
+            self._delete_slot(connection, slot)
         pages = sorted(engine.changed, key=lambda page: page.id)
         changes.queues.update(engine.touched)
         for page in pages:
@@ -90,6 +91,15 @@ class Saver:
         self.engine.mono_timers = Timers()
         self.engine.touched.clear()
         self.changes.clear()
+
+    def _delete_slot(self, connection: Connection, slot: int) -> None:
+        """All rows of a slot, but for what shards have for themselves in slot 0."""
+        for table in (s.JOBS, s.PAGES, s.CHUNKS, s.COMPLETED, s.QUEUES, s.SLOTS, s.DEAD_LETTERS):
+            connection.execute(delete(table).where(table.c.slot == slot))
+        c = s.ENTRIES.c
+        connection.execute(delete(s.ENTRIES).where(c.slot == slot, c.kind.not_in(OF_SHARDS)))
+        self.kept = {name: rows for name, rows in self.kept.items() if slot_of_queue(name) != slot}
+        self.dead = {job_id: no for job_id, no in self.dead.items() if job_id & 1023 != slot}
 
     # -- dead letters
 
@@ -136,7 +146,7 @@ class Saver:
         rows: list[Row] = []
         for queue in self.changes.queues:
             if self.engine.queues.get(queue.name) is queue:
-                rows.append(_queue_row(queue))
+                rows.append(queue_row(queue))
                 self._save_kept(connection, queue)
             elif queue.name not in self.engine.queues:
                 connection.execute(delete(s.QUEUES).where(s.QUEUES.c.name == queue.name))
@@ -164,9 +174,9 @@ class Saver:
         rows = []
         for number, kept in enumerate(reversed(fresh), end):
             kept.row = number
-            rows.append(_kept_row(queue, kept))
+            rows.append(kept_row(queue, kept, kept.row))
         if old and head is not None and head.stop - head.start != size:
-            rows.append(_kept_row(queue, head))
+            rows.append(kept_row(queue, head, head.row))
         _replace(connection, s.COMPLETED, rows)
         left = queue.kept[0].stop - queue.kept[0].start if queue.kept else 0
         self.kept[queue.name] = (first, end + len(fresh), left)
@@ -177,7 +187,7 @@ class Saver:
         rows = []
         for no in self.changes.slots:
             slot = self.engine.slot(no)
-            runs = (_runs(slot.bad.runs()), _runs(slot.gone.runs()))
+            runs = (runs_blob(slot.bad.runs()), runs_blob(slot.gone.runs()))
             row: Row = {"slot": no, "next_page": slot.next_page, "reserved_page": slot.reserved_page}
             rows.append({**row, "bad": runs[0], "gone": runs[1]})
         _replace(connection, s.SLOTS, rows)
@@ -321,32 +331,6 @@ def _stripped(page: ThinPage) -> None:
     page.saved = len(places)
     page.in_tables = page.slot.pages.get(page.base >> 10) is page
     places.touched.clear()
-
-
-def _queue_row(queue: Queue) -> Row:
-    open_pages = [page.base >> 10 if page is not None else None for page in queue.open_pages]
-    return {
-        "name": queue.name, "slot": queue.slot.no, "paused": int(queue.paused), "waiting": queue.waiting,
-        "delayed": queue.delayed, "active": queue.active, "completed": queue.completed, "dead": queue.dead_count,
-        "pushed_total": queue.pushed_total, "completed_total": queue.completed_total,
-        "failed_total": queue.failed_total, "used_at": queue.used_at, "completed_bytes": queue.completed_bytes,
-        "open_json": open_pages[0], "open_msgpack": open_pages[1], "rest": encode(queue_rest(queue)),
-    }  # fmt: skip
-
-
-def _kept_row(queue: Queue, kept: Kept) -> Row:
-    done: Done = kept.done
-    result = done.result
-    return {
-        "queue": queue.name, "no": kept.row, "slot": queue.slot.no,
-        "first_id": (kept.page.base + kept.start) << 10 | queue.slot.no, "jobs": kept.stop - kept.start,
-        "bytes": kept.bytes, "completed_at": done.completed_at, "started_at": done.started_at, "token": done.token,
-        "codec": done.codec, "result": text_or_bytes(result, done.codec) if result is not None else None,
-    }  # fmt: skip
-
-
-def _runs(runs: Iterable[tuple[int, int]]) -> bytes:
-    return array("q", [n for run in runs for n in run]).tobytes()
 
 
 def _answer_bytes(answer: Sequence[Any]) -> int:

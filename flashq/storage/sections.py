@@ -96,7 +96,9 @@ def _value(engine: Engine, slot: int, key: str) -> Any:
 
 def _set_value(engine: Engine, slot: int, key: str, value: Any) -> None:
     codec, stored = value
-    kv.store(engine, KvStored([(key, codec, b"" if isinstance(engine, ThinEngine) else stored, 0)]))
+    if isinstance(engine, ThinEngine) and not engine.keeps_values:
+        stored = b""
+    kv.store(engine, KvStored([(key, codec, stored, 0)]))
 
 
 def _expiry(engine: Engine, slot: int, key: str) -> Any:
@@ -158,6 +160,23 @@ def _set_part(engine: Engine, slot: int, key: str, value: Any) -> None:
     engine.parts[int(key), slot] = msgspec.convert(value, Part)
 
 
+# -- parts of slots that are about to come, by number
+
+
+def part_key(no: int) -> str:
+    """Text that sorts as the numbers do."""
+    return f"{no:08}"
+
+
+def _arriving(engine: Engine, slot: int, key: str) -> Any:
+    parts = engine.arriving.get(slot, ())
+    return parts[int(key)] if int(key) < len(parts) else None
+
+
+def _set_arriving(engine: Engine, slot: int, key: str, value: Any) -> None:
+    engine.arriving.setdefault(slot, []).append(value)
+
+
 # -- custom ids, by name
 
 
@@ -181,6 +200,7 @@ SECTIONS: Final[dict[str, Section]] = {
     "aimed": Section(_aimed, _set_aimed),
     "draft": Section(_draft, _set_draft),
     "part": Section(_part, _set_part),
+    "arriving": Section(_arriving, _set_arriving),
     "name": Section(_bound, _set_bound),
     **HOOK_SECTIONS,
 }

@@ -167,6 +167,8 @@ class ThinEngine(Engine):
         """Pages that changed since the last fold."""
         self.entries: set[Key] = set()
         """Entries that changed since then."""
+        self.keeps_values = False
+        """What is put back is not in the tables yet: a slot comes from another shard."""
         self.make_page = self._make_page
 
     def _make_page(self, slot: Slot, no: int, queue: Queue, codec: int, defaults: Defaults) -> ThinPage:
