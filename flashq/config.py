@@ -253,6 +253,8 @@ class Settings:
     """Queues, a shard, that LISTQUEUES, STATS and METRICS show by name; the rest is summed as `__other__`."""
     metrics_queues_max: int = 1_000
     """Queues with series of their own in `/metrics/prometheus`; the rest is summed as `__other__`."""
+    metrics_times_max: int = 100
+    """Queues with histograms of their own there, 50 series each: the first that come, every shard its share."""
 
     # Log
     log_level: LogLevel = "info"
@@ -268,6 +270,11 @@ class Settings:
         if self.run == _DERIVED:
             object.__setattr__(self, "run", run_candidates(self.data)[0])
         _check(self)
+
+    @property
+    def timed_queues(self) -> int:
+        """A shard's share of `metrics_times_max`."""
+        return -(-self.metrics_times_max // self.shards)
 
 
 Source = str
@@ -384,6 +391,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "dashboard_interval_ms": (100, DAY_MS),
     "api_workers": (1, 64),
     "metrics_queues_max": (0, _MANY),
+    "metrics_times_max": (0, 10_000),
     "webhook_timeout_ms": (10, 10 * 60_000),
     "webhook_retry_ms": (1, DAY_MS),
     "webhook_retry_max_ms": (1, DAY_MS),

@@ -139,6 +139,7 @@ def _create_state(settings: Settings, slots: SlotMap, rows: int) -> SharedState:
         durability=settings.durability,
         records=settings.queues_shown_max,
         rows=rows,
+        timed=settings.timed_queues + 1,
     )
 
 

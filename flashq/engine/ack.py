@@ -181,6 +181,7 @@ def _finish_run(engine: Engine, pieces: list[tuple[Page, int, int, Lease]], firs
         assert marks is not None
         marks[start:stop] = [done] * count
         end_lease(engine, lease, count)
+        queue.times.ran(now - lease.started_at, count)
         keep(engine, Kept(page, start, stop, done, sum(map(len, page.jobs[start:stop]))))
         if page.defaults.parent:
             run_ended(engine, page, start, stop, DONE)

@@ -73,13 +73,14 @@ def _places(engine: Engine, ids: Sequence[int]) -> list[Place] | None:
 
 def _finish(engine: Engine, queue: Queue, places: Sequence[Place]) -> None:
     now, latency_ms, size = engine.now_ms, 0, 0
-    unique, kept, lines = queue.unique, queue.kept, queue.lines
+    unique, kept, lines, times = queue.unique, queue.kept, queue.lines, queue.times
     last = places[0][3]
     done = Done(now, last.started_at, last.token, None, 0)
     ending = 0
     for page, i, job, lease in places:
         if lease is not last:
             end_lease(engine, last, ending)
+            times.ran(now - last.started_at, ending)
             last, ending = lease, 0
             done = Done(now, lease.started_at, lease.token, None, 0)
         ending += 1
@@ -103,6 +104,7 @@ def _finish(engine: Engine, queue: Queue, places: Sequence[Place]) -> None:
         kept.append(Kept(page, i, i + 1, done, length))
         size += length
     end_lease(engine, last, ending)
+    times.ran(now - last.started_at, ending)
     n, totals = len(places), engine.totals
     queue.active -= n
     queue.completed += n

@@ -181,6 +181,8 @@ def complete(
     created_at = job.created_at if record else page.created_at(i)
     totals.latency_ms += engine.now_ms - created_at
     totals.latency_count += 1
+    if started_at:
+        queue.times.ran(engine.now_ms - started_at)
     if record:
         disarm(engine, job)
         uniqueness.release(job)

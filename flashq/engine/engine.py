@@ -14,6 +14,7 @@ from flashq.engine import events
 from flashq.engine.crons import Crons
 from flashq.engine.hook_lines import Hooks
 from flashq.engine.idempotency import Answers
+from flashq.engine.job_times import TimesByQueue
 from flashq.engine.kv import Store
 from flashq.engine.leases import COUNTER_BITS, COUNTER_MAX, DeadlineLines, Lease
 from flashq.engine.lines import Lines
@@ -89,6 +90,7 @@ class Engine:
         self.slots: dict[int, Slot] = {}
         self.queues: dict[str, Queue] = {}
         self.totals = Totals()
+        self.times = TimesByQueue(self.limits.timed_queues_max)
         self.events: list[bytes] = []
         self.promise = False
         self.sync = False
@@ -194,7 +196,7 @@ class Engine:
         if queue is None:
             if len(self.queues) >= self.limits.queues_max:
                 raise LimitExceeded(f"Too many queues ({len(self.queues)}, max {self.limits.queues_max})")
-            queue = self.queues[name] = Queue(name, self.slot(slot_of_queue(name)))
+            queue = self.queues[name] = Queue(name, self.slot(slot_of_queue(name)), self.times.of(name))
             queue.heard = self.heard and self.audience.hears(name)
         return queue
 

@@ -69,6 +69,7 @@ def give_lone(engine: Engine, queue: Queue, soft_ms: int, gid: int) -> Lone | No
     if not queue.touched:
         engine.touch(queue)
     created_at = page.ms[bisect_right(page.at, i) - 1]
+    queue.times.waited(now - created_at)
     return _new(Lone, (queue, token, now, job_id, payload, created_at, page.codec, page.defaults))
 
 
@@ -109,6 +110,7 @@ def ack_lone(engine: Engine, job_id: int, token: int | None) -> bool:
     totals.completed += 1
     totals.latency_ms += now - page.ms[bisect_right(page.at, i) - 1]
     totals.latency_count += 1
+    queue.times.ran(now - lease.started_at)
     if not queue.touched:
         engine.touch(queue)
     runs = _evicted(engine, queue)

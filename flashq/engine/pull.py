@@ -184,7 +184,7 @@ class _Giving:
         lease.live += n
         seq = page.base + i
         lease.seqs.append(range(seq, seq + n))
-        slot_no = self.queue.slot.no
+        slot_no, times, now = self.queue.slot.no, self.queue.times, self.engine.now_ms
         first = seq << 10 | slot_no
         self.engine.events.append(
             events.pack_leased(events.LEASED, events.LEASED_BYTES, self.token, self.soft_ms, self.gid, 0, first, n)
@@ -193,11 +193,13 @@ class _Giving:
             self.parts.append(
                 Part(range(first, first + n * 1024, 1024), payloads, page.ms[0], page.codec, page.defaults)
             )
+            times.waited(now - page.ms[0], n)
         else:
             for start, stop, created_at in page.created_runs(i, i + n):
                 ids = range((page.base + start) << 10 | slot_no, (page.base + stop) << 10 | slot_no, 1024)
                 part = Part(ids, payloads[start - i : stop - i], created_at, page.codec, page.defaults)
                 self.parts.append(part)
+                times.waited(now - created_at, stop - start)
         self.count += n
         return n, size
 
@@ -235,6 +237,7 @@ class _Giving:
         lease, parts, lone = self.shared(), self.parts, self.lone
         seqs = lease.seqs
         n, before = 0, room
+        ready_at, alike, times = first.run_at, 0, self.queue.times
         for seq in fifo[head : head + left]:
             page, i = pages[seq >> PAGE_BITS], seq & (PAGE - 1)
             job = page.jobs[i]
@@ -255,11 +258,16 @@ class _Giving:
             lone.append(seq << 10 | slot_no)
             parts.append(job)
             n += 1
+            if job.run_at != ready_at:
+                times.waited(now - ready_at, alike)
+                ready_at, alike = job.run_at, 0
+            alike += 1
             if room <= 0:
                 break
         lease.live += n
         self.count += n
         if n:
+            times.waited(now - ready_at, alike)
             lane.advance(n)
         return n, before - room
 
@@ -277,6 +285,7 @@ class _Giving:
             else:
                 seqs.append(range(seq, seq + 1))
             (page.leases or page.marks())[i] = lease
+        self.queue.times.waited(self.engine.now_ms - job.run_at)
         self.lone.append(job.seq << 10 | page.slot.no)
         self.parts.append(job)
         self.count += 1

@@ -4,6 +4,7 @@ from collections import deque
 from heapq import heapify, heappop, heappush
 from typing import Any, Final
 
+from flashq.engine.job_times import JobTimes
 from flashq.engine.jobs import Job, State
 from flashq.engine.lanes import Lane
 from flashq.engine.leases import Done
@@ -88,6 +89,7 @@ class Queue:
         "row",
         "slot",
         "sweep",
+        "times",
         "top",
         "touched",
         "unique",
@@ -99,9 +101,10 @@ class Queue:
         "watched",
     )
 
-    def __init__(self, name: str, slot: Slot) -> None:
+    def __init__(self, name: str, slot: Slot, times: JobTimes) -> None:
         self.name = name
         self.slot = slot
+        self.times = times
         self.lane = Lane(0)
         """The lane of priority 0, which most jobs are in."""
         self.lanes = {0: self.lane}

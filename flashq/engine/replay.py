@@ -162,6 +162,7 @@ class Replayer:
             for page in list(slot.pages.values()):
                 if not page.live:
                     page.drop_if_done()
+        engine.times.clear()
         engine.replaying = False
 
 

@@ -38,6 +38,8 @@ class Limits(Struct, frozen=True):
     idempotency_keys_max: int = 1_000_000
     idempotency_bytes_max: int = 256 << 20
     queues_max: int = 1_000_000
+    timed_queues_max: int = 0
+    """Queues with histograms of their own."""
     queue_forget_ms: int = 3_600_000
     memory_bytes_max: int = 0
     """Pushes are refused past 90 % of this; 0: no bound."""

@@ -1,11 +1,12 @@
 """What a shard tells everybody through shared memory: its counters, and each queue's figures."""
 
 from collections import deque
+from itertools import chain
 from typing import Final
 
 from flashq.engine.engine import Engine
 from flashq.engine.queues import Queue
-from flashq.transport.shard_region import NO_LIMIT, OPEN, QueueGauge
+from flashq.transport.shard_region import NO_LIMIT, OPEN, OTHER, QueueGauge
 from flashq.transport.shared_memory import SharedState
 
 RATE_BEATS: Final = 5
@@ -20,6 +21,7 @@ class Gauges:
         self._flow = self._writer.flow
         self.times = state.tick_times(shard)
         """Of ticks in which something was committed."""
+        self._job_times = state.job_times_writer(shard, epoch)
         self._queues: dict[str, QueueGauge] = {}
         self.connections = 0
         self.ticks = 0
@@ -41,12 +43,25 @@ class Gauges:
         if mono_ms > since:
             self._rate = (completed - before) * 1_000_000 // (mono_ms - since)
         for name in engine.forgotten:
-            if name not in engine.queues and name in self._queues:
+            if name in engine.queues:
+                continue
+            engine.times.forget(name)
+            self._job_times.close(name)
+            if name in self._queues:
                 self._queues.pop(name).close()
         engine.forgotten.clear()
         self.times.write()
         self.write_rest(engine)
+        self._show_job_times(engine)
         self.write(engine, mono_ms)
+
+    def _show_job_times(self, engine: Engine) -> None:
+        times, writer = engine.times, self._job_times
+        for name, one in chain(times.own.items(), ((OTHER, times.other),)):
+            if one.fresh:
+                one.fresh = False
+                writer.write(name, one.waits, one.runs)
+        writer.write_sums()
 
     def write(self, engine: Engine, mono_ms: int) -> None:
         """Everything that changed in this tick."""

@@ -153,7 +153,7 @@ def limits_of(settings: Settings) -> Limits:
         depends_on_max=settings.depends_on_max, duration_ms_max=settings.duration_ms_max,
         idempotency_window_ms=settings.idempotency_window_ms, idempotency_keys_max=settings.idempotency_keys_max,
         idempotency_bytes_max=settings.idempotency_bytes_max, queues_max=settings.queues_max,
-        queue_forget_ms=settings.queue_forget_ms,
+        queue_forget_ms=settings.queue_forget_ms, timed_queues_max=settings.timed_queues,
         webhooks_max=settings.webhooks_max, webhook_waiting_max=settings.webhook_waiting_max,
         webhook_waiting_bytes_max=settings.webhook_waiting_bytes_max, webhook_failed_max=settings.webhook_failed_max,
         webhook_retry_ms=settings.webhook_retry_ms, webhook_retry_max_ms=settings.webhook_retry_max_ms,

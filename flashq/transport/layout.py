@@ -4,7 +4,8 @@
     slots    which shard owns each slot                              writer: supervisor
     rows     one a process: name, pid, state, restarts, reason       writer: supervisor
     shards   one a shard: heartbeat, epoch, counters                 writer: that shard
-             behind them histograms, single words (histograms.py)
+             behind them histograms, single words (histograms.py, job_times.py)
+    timed    N records a shard, one a queue that has histograms of its own (job_times.py)   writer: that shard
     gauges   N records a shard, one a queue, page aligned            writer: that shard
 
 All integers are little-endian. Every record but the header is kept as two copies, written in turn
@@ -23,8 +24,9 @@ VERSION: Final = 4
 MAGIC: Final = b"flashqST"
 PAGE: Final = 4096
 
-HEADER: Final = Struct("<8sIIIIQQI16s48sI")
-"""magic, version, shards, records a shard, rows, wall ms, mono ms, pid, durability, boot, CRC-32 of all before."""
+HEADER: Final = Struct("<8sIIIIIQQI16s48sI")
+"""magic, version, shards, records a shard, rows, timed queues a shard, wall ms, mono ms, pid, durability, boot, CRC-32
+of all before."""
 
 NAME_BYTES_MAX: Final = 256
 """A queue's name, in UTF-8; longer ones are counted under `__other__`."""
@@ -61,7 +63,12 @@ BUCKETS: Final = 25
 HISTOGRAM_WORDS: Final = BUCKETS + 1
 """How many durations fell into each bucket, then the sum of all, in nanoseconds."""
 HISTOGRAMS: Final = ("tick", "commit")
-SHARD_BYTES: Final = 2 * FLOW_STRIDE + 2 * REST_STRIDE + 64 + (-(-len(HISTOGRAMS) * HISTOGRAM_WORDS * 8 // 64) * 64)
+JOB_HISTOGRAMS: Final = ("wait", "run")
+"""In milliseconds; behind the others."""
+TIMED_BYTES: Final = NAME.size + len(JOB_HISTOGRAMS) * HISTOGRAM_WORDS * 8
+"""A queue's record: its name, then its histograms."""
+_HISTOGRAM_BYTES: Final = (len(HISTOGRAMS) + len(JOB_HISTOGRAMS)) * HISTOGRAM_WORDS * 8
+SHARD_BYTES: Final = 2 * FLOW_STRIDE + 2 * REST_STRIDE + 64 + (-(-_HISTOGRAM_BYTES // 64) * 64)
 """A shard's counters, its word and its histograms, in whole cache lines."""
 
 assert NAME.size + 2 * GAUGE.size + 2 * GATE.size == RECORD_BYTES, (NAME.size, GAUGE.size, GATE.size)
@@ -75,11 +82,12 @@ def _paged(size: int) -> int:
 
 
 class Layout(NamedTuple):
-    """Offsets in a state file of so many shards, gauge records a shard and process rows."""
+    """Offsets in a state file of so many shards, gauge records a shard, process rows and timed queues a shard."""
 
     shards: int
     records: int
     rows: int
+    timed: int = 1
 
     @property
     def slots_at(self) -> int:
@@ -121,10 +129,18 @@ class Layout(NamedTuple):
         """The shard's histograms, in the order of `HISTOGRAMS`."""
         return self.used_at(shard) + 64
 
+    def job_histograms_at(self, shard: int) -> int:
+        """Those of its jobs, over all queues, in the order of `JOB_HISTOGRAMS`."""
+        return self.histograms_at(shard) + len(HISTOGRAMS) * HISTOGRAM_WORDS * 8
+
+    def timed_at(self, shard: int) -> int:
+        """The shard's queues with histograms of their own; where those of the one before it end."""
+        return self.shards_at + _paged(self.shards * SHARD_BYTES) + shard * _paged(self.timed * TIMED_BYTES)
+
     @property
     def fixed_bytes(self) -> int:
         """All but the gauges: reserved when the file is made."""
-        return self.shards_at + _paged(self.shards * SHARD_BYTES)
+        return self.timed_at(self.shards)
 
     def gauges_at(self, shard: int) -> int:
         """Where a shard's gauge records begin; where the one before it ends."""
@@ -150,10 +166,11 @@ class Header(NamedTuple):
 
 def pack_header(header: Header) -> bytes:
     """The header's bytes, its CRC at the end."""
-    shards, records, rows = header.layout
+    shards, records, rows, timed = header.layout
     durability, boot = header.durability.encode(), header.boot.encode()
-    fields = MAGIC, VERSION, shards, records, rows, header.started_wall_ms, header.started_mono_ms, header.pid
-    body = HEADER.pack(*fields, durability, boot, 0)[:-4]
+    sizes = shards, records, rows, timed
+    fields = header.started_wall_ms, header.started_mono_ms, header.pid, durability, boot
+    body = HEADER.pack(MAGIC, VERSION, *sizes, *fields, 0)[:-4]
     return body + crc32(body).to_bytes(4, "little")
 
 
@@ -167,6 +184,6 @@ def unpack_header(data: bytes, path: str) -> Header:
     fields = HEADER.unpack(data[: HEADER.size])
     if fields[-1] != crc32(data[: HEADER.size - 4]):
         raise ConfigError(f"{path} is damaged: its header fails the check")
-    _, _, shards, records, rows, wall_ms, mono_ms, pid, durability, boot, _ = fields
+    _, _, shards, records, rows, timed, wall_ms, mono_ms, pid, durability, boot, _ = fields
     text = durability.rstrip(b"\0").decode(), boot.rstrip(b"\0").decode()
-    return Header(Layout(shards, records, rows), wall_ms, mono_ms, pid, *text)
+    return Header(Layout(shards, records, rows, timed), wall_ms, mono_ms, pid, *text)

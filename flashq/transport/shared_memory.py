@@ -19,6 +19,7 @@ from flashq.clock import SystemClock, boot_id
 from flashq.errors import ConfigError, Unavailable
 from flashq.protocol.slots import SLOTS
 from flashq.transport.histograms import Histogram, TickTimes, read_histograms
+from flashq.transport.job_times import JobTimesWriter, QueueTimes, read_job_times, read_queue_times
 from flashq.transport.layout import (
     FLOW,
     FLOW_STRIDE,
@@ -126,9 +127,13 @@ class SharedState:
         durability: str,
         records: int = RECORDS_DEFAULT,
         rows: int | None = None,
+        timed: int = 1,
     ) -> "SharedState":
-        """Make the file anew and map it for writing. Raises ConfigError if the file system has no room for it."""
-        layout = Layout(shards, records, shards + 32 if rows is None else rows)
+        """Make the file anew and map it for writing. Raises ConfigError if the file system has no room for it.
+
+        `timed`: records of histograms a shard, that of all queues without one included.
+        """
+        layout = Layout(shards, records, shards + 32 if rows is None else rows, timed)
         clock = SystemClock()
         header = Header(layout, clock.wall_ms(), clock.mono_ms(), os.getpid(), durability, boot_id())
         path = Path(run) / STATE_FILE
@@ -252,6 +257,19 @@ class SharedState:
     def histograms(self, shard: int) -> dict[str, Histogram]:
         """A shard's histograms, by name."""
         return read_histograms(self._words, self.layout.histograms_at(shard))
+
+    def job_times_writer(self, shard: int, epoch: int) -> JobTimesWriter:
+        """A shard: its jobs' histograms, those of queues emptied."""
+        return JobTimesWriter(self._memory, self._words, self.layout, shard, epoch)
+
+    def job_times(self, shard: int) -> tuple[Histogram, Histogram]:
+        """How long a shard's jobs waited, and how long they ran."""
+        return read_job_times(self._memory, self.layout, shard)
+
+    def queue_times(self) -> list[QueueTimes]:
+        """The same of each queue that has its own. Each shard has one `__other__` among them."""
+        shards = range(self.layout.shards)
+        return [times for shard in shards for times in read_queue_times(self._memory, self.layout, shard)]
 
     def queues(self, shard: int | None = None) -> list[QueueView]:
         """The gauges of all queues, or of one shard's: some 4 us each.

@@ -14,6 +14,7 @@ from flashq.api.http.pages.figures import now_ms
 from flashq.api.http.pages.health import mono_ms, shard_states
 from flashq.api.http.pages.page import Asked, Host, Page
 from flashq.transport.histograms import BOUNDS_S, Histogram
+from flashq.transport.job_times import JOB_BOUNDS_S, QueueTimes
 from flashq.transport.shard_region import NO_LIMIT, OTHER, ShardCounters
 from flashq.transport.shared_memory import QueueView
 
@@ -39,6 +40,7 @@ class ClusterCollector(Collector):
         yield from self._queues()
         yield from self._shards()
         yield from self._processes()
+        yield from _job_times(self._host)
 
     def _totals(self) -> Iterator[Metric]:
         totals = self._host.history.totals()
@@ -114,9 +116,42 @@ class ClusterCollector(Collector):
         yield total
 
 
-def _cumulated(histogram: Histogram) -> list[tuple[str, float]]:
+_WAIT: Final = "From the moment a job could be given to a worker until it was"
+_RUN: Final = "From the pull of a job to its ack"
+
+
+def _job_times(host: Host) -> Iterator[Metric]:
+    """How long jobs wait and run, by shard, and by queue where it has its own histogram."""
+    by_shard = [HistogramMetricFamily(f"flashq_shard_{kind}_seconds", f"{words}, by shard", labels=["shard"])
+                for kind, words in (("wait", _WAIT), ("run", _RUN))]  # fmt: skip
+    for n in range(host.settings.shards):
+        for family, found in zip(by_shard, host.state.job_times(n), strict=True):
+            family.add_metric([f"shard-{n:02}"], _cumulated(found, JOB_BOUNDS_S), sum_value=found.sum_s)
+    yield from by_shard
+    wait = HistogramMetricFamily("flashq_queue_wait_seconds", f"{_WAIT}, by queue", labels=["queue"])
+    run = HistogramMetricFamily("flashq_queue_run_seconds", f"{_RUN}, by queue", labels=["queue"])
+    for one in _with_one_rest(host.state.queue_times()):
+        wait.add_metric([one.name], _cumulated(one.wait, JOB_BOUNDS_S), sum_value=one.wait.sum_s)
+        run.add_metric([one.name], _cumulated(one.run, JOB_BOUNDS_S), sum_value=one.run.sum_s)
+    yield wait
+    yield run
+
+
+def _with_one_rest(found: list[QueueTimes]) -> list[QueueTimes]:
+    """Queues by name, and the sum of what shards have counted for all others."""
+    rest = [one for one in found if one.name == OTHER]
+    waits, runs = _total([one.wait for one in rest]), _total([one.run for one in rest])
+    return [*(one for one in found if one.name != OTHER), QueueTimes(OTHER, waits, runs)]
+
+
+def _total(histograms: list[Histogram]) -> Histogram:
+    counts = [sum(column) for column in zip(*(one.counts for one in histograms), strict=True)]
+    return Histogram(counts or [0] * (len(JOB_BOUNDS_S) + 1), sum(one.sum_s for one in histograms))
+
+
+def _cumulated(histogram: Histogram, bounds_s: tuple[float, ...] = BOUNDS_S) -> list[tuple[str, float]]:
     """Upper bound of each bucket, and how many are below it."""
-    bounds = (*map(str, BOUNDS_S), "+Inf")
+    bounds = (*map(str, bounds_s), "+Inf")
     return list(zip(bounds, map(float, accumulate(histogram.counts)), strict=True))
 
 
