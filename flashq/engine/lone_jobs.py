@@ -121,9 +121,9 @@ def ack_lone(engine: Engine, job_id: int, token: int | None) -> bool:
     times, ms = queue.times, now - lease.started_at
     if ms < 0:
         ms = 0
-    runs = times.runs
-    runs[ms.bit_length()] += 1
-    runs[_SUM] += ms
+    ran = times.runs
+    ran[ms.bit_length()] += 1
+    ran[_SUM] += ms
     times.fresh = True
     if not queue.touched:
         engine.touch(queue)
