@@ -459,7 +459,7 @@ def allowed(name: str) -> str:
     if get_origin(kind) is Literal:
         return "one of " + ", ".join(get_args(kind))
     if kind in (int, float):
-        low, high = _bounds(name)
+        low, high = bounds(name)
         if is_size(name):
             return f"a size from {show_size(int(low))} to {show_size(int(high))}, such as 1048576 or 64MiB"
         if is_duration(name):
@@ -480,7 +480,8 @@ SECRETS: Final = frozenset({"auth_tokens", "database_url", "archive_key"})
 """Settings whose values nobody is shown as they are."""
 
 
-def _bounds(name: str) -> tuple[float, float]:
+def bounds(name: str) -> tuple[float, float]:
+    """The least and the largest value of a number."""
     return _BOUNDS.get(name, (0, _YEARS))
 
 
@@ -580,7 +581,7 @@ def _fits(name: str, kind: Any, value: object) -> bool:
     if get_origin(kind) is Literal:
         return value in get_args(kind)
     if kind in (int, float):
-        low, high = _bounds(name)
+        low, high = bounds(name)
         return isinstance(value, (int, kind)) and not isinstance(value, bool) and low <= value <= high
     if name == "webhook_allow":
         return isinstance(value, tuple) and all(map(_is_target, value))

@@ -1,5 +1,7 @@
 """flashq cluster start, status, stop."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -94,6 +96,9 @@ def start(
         from flashq.cluster import supervisor
 
         code = supervisor.run(settings)
+        if code == supervisor.EXIT_RESTART:
+            # The same command in a fresh interpreter: it reads its configuration and its code again.
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606
     raise typer.Exit(code)
 
 

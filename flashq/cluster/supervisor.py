@@ -56,6 +56,7 @@ from flashq.transport.child import (
     Refused,
     Reload,
     Report,
+    Restart,
     Sent,
     Stop,
 )
@@ -64,14 +65,17 @@ from flashq.transport.tls import server_context
 
 log = structlog.get_logger()
 LOOK_MS_MIN: Final = 1_000
+EXIT_RESTART: Final = 100
+"""Everything has ended in order, and is to start anew."""
 
 
 def run(settings: Settings, components: Sequence[Component] | None = None) -> int:
     """Run a cluster in the foreground until it is told to stop; the exit code.
 
-    0 after an orderly stop, 1 if something had to be killed for it or nothing could serve, 128 + n after a
-    second signal n. Raises ConfigError, before anything is started, when it cannot be: a door is taken, a
-    folder is another cluster's, slots of the data cannot be moved to another number of shards.
+    0 after an orderly stop, 100 after one that is a restart (the caller starts anew), 1 if something had to be
+    killed for it or nothing could serve, 128 + n after a second signal n. Raises ConfigError, before anything is
+    started, when it cannot be: a door is taken, a folder is another cluster's, slots of the data cannot be moved
+    to another number of shards.
     """
     started_ms = mono_ms()
     parts = roles.components(settings) if components is None else components
@@ -175,6 +179,8 @@ class Supervisor:
         self._announced = False
         self._stopping = False
         self._exit_code = 0
+        self._again = False
+        """What ends is to start anew."""
 
     def run(self) -> int:
         """Start everything and stay until it has all been stopped; the exit code."""
@@ -188,7 +194,7 @@ class Supervisor:
                     key.data(mask)
                 self._timers.run_due()
         self._selector.close()
-        return self._exit_code
+        return EXIT_RESTART if self._again else self._exit_code
 
     # -- births
 
@@ -278,6 +284,8 @@ class Supervisor:
             self._on_ready(child)
         elif isinstance(report, Changed):
             self._reload()
+        elif isinstance(report, Restart):
+            self._on_restart(child)
         elif isinstance(report, Alive):
             child.probed_mono_ms = 0
         elif isinstance(report, Refused | Failed):
@@ -404,12 +412,21 @@ class Supervisor:
         if number == signal.SIGHUP:
             log.info("reading tokens and certificates again")
             self._reload()
+        elif self._again:
+            log.info("stopping for good", signal=signal.Signals(number).name)
+            self._again = False
         elif self._stopping:
             log.warning("second signal: killing what still runs", signal=signal.Signals(number).name)
             self._exit_code = 128 + number
             self._kill_all()
         else:
             log.info("stopping", signal=signal.Signals(number).name)
+            self._stop()
+
+    def _on_restart(self, child: Child) -> None:
+        if not self._stopping:
+            log.info("restarting: stopping in order first", asked_by=child.name)
+            self._again = True
             self._stop()
 
     def _stop(self) -> None:

@@ -345,18 +345,23 @@ def too_old(engine: Engine) -> int:
     return engine.now_ms - age_ms if age_ms else 0
 
 
-def evict_old(engine: Engine, queue: Queue, most: int) -> int:
-    """Forget up to `most` completed jobs that have been kept for long enough; how many there were."""
+def evict_old(engine: Engine, queue: Queue, most: int, over: int = 0) -> int:
+    """Forget up to `most` completed jobs that have been kept for long enough; how many there were.
+
+    `over`: so many of the oldest go in any case.
+    """
     before = too_old(engine)
     runs: list[tuple[int, int]] = []
     left = most
     for kept in list(islice(queue.kept, most)):
-        if kept.done.completed_at >= before or not left:
+        old = kept.done.completed_at < before
+        if not left or not (old or over > 0):
             break
-        if not own_age(kept):
-            n = min(kept.stop - kept.start, left)
+        if over > 0 or not own_age(kept):
+            n = min(kept.stop - kept.start, left if old else min(left, over))
             runs.append((kept.page.slot.id_of(kept.page.base + kept.start), n))
             left -= n
+            over -= n
     if runs:
         engine.record(events.Outlived(runs), promise=False)
         for first_id, n in runs:

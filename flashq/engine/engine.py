@@ -23,7 +23,7 @@ from flashq.engine.names import Names
 from flashq.engine.outbox import Outbox
 from flashq.engine.pages import RESERVED_PAGES, SETTLED_BEHIND, Page, Slot
 from flashq.engine.queues import Queue
-from flashq.engine.settings import Defaults, Limits
+from flashq.engine.settings import Chosen, Defaults, Limits
 from flashq.engine.telling import Audience
 from flashq.engine.timers import Timers
 from flashq.engine.waiters import Waiter
@@ -81,6 +81,9 @@ class Engine:
         self.recorded_defaults: Defaults | None = None
         """What the journal says the defaults are."""
         self.limits = limits or Limits()
+        self.configured = self.defaults, self.limits
+        self.chosen = Chosen()
+        """What was chosen at run time instead: chosen.py."""
         self.first_page = first_page
         """Where new slots start counting: 0, or from the clock where nothing is kept on disk."""
         self.random = random or Random(epoch)

@@ -15,7 +15,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Struct
 
-from flashq.engine.settings import Defaults
+from flashq.engine.settings import Chosen, Defaults
 from flashq.protocol.happenings import Happening
 
 PUSHED: Final = 1
@@ -390,6 +390,17 @@ class HookSet(Event, tag=150, frozen=True):
     created_at: int
 
 
+class SettingsChosen(Event, tag=156, frozen=True):
+    """All that is chosen at run time. `version` is counted with those of webhooks."""
+
+    version: int
+    chosen: Chosen
+
+
+class TotalsReset(Event, tag=157, frozen=True, gc=False):
+    """What was pushed, completed, retried and failed counts from here on."""
+
+
 class HookRemoved(Event, tag=151, frozen=True, gc=False):
     """A webhook is no more, and nothing is delivered to it."""
 
@@ -522,6 +533,7 @@ type_of_event = (
     | KvStored | KvRemoved | KvExpirySet | CronSet | CronRan | CronRemoved | CronAimed
     | HookSet | HookRemoved | HooksFired | HooksTried | HooksAgain | IncomingSet
     | SlotPart | SlotArrived | SlotLeft
+    | SettingsChosen | TotalsReset
     | Watched | Fates | Stored | DraftBegun | DraftEnded | Accepted | Discarded
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)

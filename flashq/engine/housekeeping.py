@@ -44,6 +44,9 @@ class _Housekeeping:
         """See to the next pass."""
         limits = engine.limits
         shortest, longest = PERIOD_MS
+        if limits.cleanup_interval_ms:
+            engine.mono_timers.add(engine.mono_ms + limits.cleanup_interval_ms, _begin, self)
+            return
         bounds = [bound for bound in (limits.keep_completed_age_ms, limits.queue_forget_ms) if bound]
         period = min(longest, max(shortest, min(bounds, default=longest) // LOOKS))
         engine.mono_timers.add(engine.mono_ms + period, _begin, self)
@@ -80,6 +83,32 @@ class _Housekeeping:
             del self._idle[queue]
             engine.record(events.QueueForgotten(queue.name), promise=False)
             forget_queue(engine, queue)
+
+
+class CleanUp:
+    """One pass at once, which also brings queues down to as many completed jobs as are to be kept now."""
+
+    def __init__(self, engine: Engine, on_done: Callable[[int], object]) -> None:
+        """`on_done` is told how many jobs were forgotten."""
+        self._queues: Iterator[Queue] = iter(list(engine.queues.values()))
+        self._on_done = on_done
+        self._count = 0
+
+    def step(self, engine: Engine) -> bool:
+        """One slice of it; whether that was the last."""
+        room = QUEUES_AT_ONCE
+        for queue in self._queues:
+            room -= 1
+            if queue.kept:
+                n = evict_old(engine, queue, SLICE, queue.completed - engine.limits.keep_completed_count)
+                self._count += n
+                if n == SLICE:
+                    self._queues = chain((queue,), self._queues)
+                    return False
+            if room <= 0:
+                return False
+        self._on_done(self._count)
+        return True
 
 
 def _begin(engine: Engine, housekeeping: _Housekeeping) -> None:

@@ -11,6 +11,7 @@ from msgspec import Raw
 
 from flashq.engine import (
     bundles,
+    chosen,
     control,
     control_jobs,
     crons,
@@ -83,9 +84,11 @@ from flashq.engine.events import (
     Run,
     SlotLeft,
     SlotPart,
+    SettingsChosen,
     Stored,
     Taken,
     Told,
+    TotalsReset,
     Uncrashed,
     Watched,
     parsed,
@@ -542,6 +545,8 @@ APPLY: dict[type[Any], Callable[[Engine, Any], None]] = {
     CronRemoved: crons.removed,
     CronAimed: crons.aim,
     IncomingSet: incoming.set_,
+    SettingsChosen: chosen.set_,
+    TotalsReset: chosen.totals_reset,
     HookSet: webhooks.set_,
     HookRemoved: webhooks.removed,
     HooksFired: hook_deliveries.fired,

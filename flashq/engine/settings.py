@@ -16,6 +16,23 @@ class Defaults(Struct, frozen=True, array_like=True, gc=False):
     """No setting, but a page's own: the parent whose children its plain jobs are (bundles.py); 0: they have none."""
 
 
+class Chosen(Struct, frozen=True, array_like=True, gc=False):
+    """What was chosen at run time (chosen.py); None: it is as configured."""
+
+    max_attempts: int | None = None
+    backoff_ms: int | None = None
+    ttl_ms: int | None = None
+    timeout_ms: int | None = None
+    completed_max: int | None = None
+    """Completed jobs that are remembered, a queue."""
+    results_max: int | None = None
+    """Results that are, a queue."""
+    cleanup_interval_ms: int | None = None
+    """How often it is looked for what is too old to be kept."""
+    history_points: int | None = None
+    """Points of `/metrics/history`."""
+
+
 class Limits(Struct, frozen=True):
     """What a request may ask for, and what is kept of what has ended."""
 
@@ -26,6 +43,8 @@ class Limits(Struct, frozen=True):
     keep_completed_count: int = 1_000
     keep_completed_age_ms: int = 86_400_000
     keep_completed_bytes: int = 64 << 20
+    cleanup_interval_ms: int = 0
+    """How often what is too old is looked for; 0: as its age asks for."""
     data_bytes_max: int = 10 << 20
     max_batch: int = 1_000
     reply_bytes_max: int = 8 << 20

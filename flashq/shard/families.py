@@ -15,6 +15,7 @@ from flashq.shard import (
     queue_verbs,
     webhook_verbs,
 )
+from flashq.shard import settings_words as settings_words  # answers what doors ask about settings
 from flashq.shard.verbs import Verb
 
 VERBS: Final[dict[type[Any], Verb]] = {

@@ -17,6 +17,7 @@ class Gauges:
     """The one writer of a shard's regions. Written at the end of a tick, before the replies that it belongs to."""
 
     def __init__(self, state: SharedState, shard: int, epoch: int) -> None:
+        self._state, self._shard = state, shard
         self._writer = state.writer(shard, epoch)
         self._flow = self._writer.flow
         self.times = state.tick_times(shard)
@@ -53,6 +54,7 @@ class Gauges:
         self.times.write()
         self.write_rest(engine)
         self._show_job_times(engine)
+        self._state.set_history_points(self._shard, engine.chosen.history_points or 0)
         self.write(engine, mono_ms)
 
     def _show_job_times(self, engine: Engine) -> None:

@@ -14,7 +14,7 @@ from flashq.access.access import Access
 from flashq.clock import SystemClock, boot_id
 from flashq.config import Settings
 from flashq.database_url import parse
-from flashq.engine import crons, webhooks
+from flashq.engine import chosen, crons, webhooks
 from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
 from flashq.engine.housekeeping import start_housekeeping
@@ -246,7 +246,7 @@ class Shard:
         if recovery.note:
             self._ctx.control.note(recovery.note)
         engine.begin(clock.wall_ms(), clock.mono_ms())
-        engine.adopt_defaults(self._defaults)
+        chosen.start(engine, self._defaults)
         start_grace(engine)
         crons.start(engine)
         webhooks.start(engine)

@@ -4,7 +4,6 @@ A webhook is made or removed in slot 0; the reply is given when every shard that
 then pushes a job is sure that it is told of. A shard that is down learns of it from the outbox when it is back.
 """
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -15,10 +14,10 @@ from flashq.engine.validation import check_queue_name
 from flashq.errors import InvalidArgument, JobNotFound, LimitExceeded
 from flashq.protocol import commands as c
 from flashq.protocol.happenings import kinds_of
-from flashq.protocol.slots import SLOTS
 from flashq.protocol.web_targets import checked_url
 from flashq.shard import internal
 from flashq.shard.gathering import Part, all_or_unavailable, everywhere
+from flashq.shard.spreading import other_slots, when_known
 from flashq.shard.verbs import Fields, Request, Verb
 
 if TYPE_CHECKING:
@@ -49,43 +48,16 @@ def _make(here: "ShardDispatcher", request: Request) -> None:
     size = len(secret.encode("utf-8", "surrogatepass"))
     if size > SECRET_BYTES_MAX:
         raise LimitExceeded(f"`secret` too long ({size} bytes, max {SECRET_BYTES_MAX} bytes)")
-    hook = webhooks.make(here.engine, url, command.events, command.queue, secret, _others(here))
-    _when_known(here, request, hook, {"id": webhooks.name_of(hook)})
+    hook = webhooks.make(here.engine, url, command.events, command.queue, secret, other_slots(here))
+    later = request.hold()
+    when_known(here, hook, lambda: later.reply({"id": webhooks.name_of(hook)}))
 
 
 def _remove(here: "ShardDispatcher", request: Request) -> None:
     line = webhooks.find(here.engine, request.command.webhook_id)
-    version = webhooks.remove(here.engine, line.hook.id, _others(here))
-    _when_known(here, request, version, {})
-
-
-def _others(here: "ShardDispatcher") -> Iterator[int]:
-    """A slot of each other shard."""
-    seen = {here.shard}
-    for slot in range(SLOTS):
-        owner = here.owner_of(slot)
-        if owner not in seen:
-            seen.add(owner)
-            yield slot
-
-
-def _when_known(here: "ShardDispatcher", request: Request, version: int, fields: Fields) -> None:
-    """Answer when the other shards know of the change, or cannot be asked."""
+    version = webhooks.remove(here.engine, line.hook.id, other_slots(here))
     later = request.hold()
-    left = {here.owner_of(slot) for slot in _others(here)}
-
-    def heard(shard: int) -> None:
-        left.discard(shard)
-        if not left:
-            later.reply(fields)
-
-    if not left:
-        later.reply(fields)
-    for shard in list(left):
-        internal.ask(
-            here, shard, "hooks_at", version, lambda _, shard=shard: heard(shard),  # type: ignore[misc]
-            lambda error, shard=shard: heard(shard),  # type: ignore[misc]
-        )  # fmt: skip
+    when_known(here, version, lambda: later.reply({}))
 
 
 def _list(here: "ShardDispatcher", request: Request) -> Fields | None:

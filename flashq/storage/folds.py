@@ -218,6 +218,8 @@ FOLDS[e.HookRemoved] = _hook_removed
 FOLDS[e.HooksTried] = _hooks_tried
 FOLDS[e.HooksAgain] = _hooks_again
 folded(e.IncomingSet, keys=lambda x: [("incoming", slot_of_queue(x.queue), x.queue)])
+folded(e.SettingsChosen, keys=lambda x: [("chosen", 0, ""), _HOOKS_VERSION])
+folded(e.TotalsReset)
 folded(e.HookSet, keys=lambda x: [hook_key(x.id), _HOOKS_VERSION])
 folded(
     e.HooksFired,

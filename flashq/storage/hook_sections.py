@@ -1,4 +1,4 @@
-"""Webhooks and what is to be delivered to them, in the table `entries`.
+"""Webhooks, what is to be delivered to them, and what else every shard knows, in the table `entries`.
 
 What happened is written once, and need not be held by the checkpointer afterwards; how far its delivery is, is an
 entry of its own that changes with every attempt.
@@ -12,6 +12,7 @@ from flashq.engine import webhooks
 from flashq.engine.engine import Engine
 from flashq.engine.events import HookSet, IncomingSet
 from flashq.engine.hook_lines import Delivery, add, put_aside
+from flashq.engine.settings import Chosen
 from flashq.protocol.happenings import Happening
 from flashq.protocol.slots import slot_of_queue
 from flashq.storage.section import Section
@@ -103,8 +104,13 @@ def _set_incoming(engine: Engine, slot: int, key: str, value: Any) -> None:
     engine.incoming[key] = IncomingSet(key, *value)
 
 
+def _set_chosen(engine: Engine, slot: int, key: str, value: Any) -> None:
+    engine.chosen = msgspec.convert(value, Chosen)
+
+
 HOOK_SECTIONS: Final[dict[str, Section]] = {
     "hooks_version": Section(_version, _set_version),
+    "chosen": Section(lambda engine, *_: engine.chosen, _set_chosen),
     "incoming": Section(_incoming, _set_incoming),
     "hook": Section(_hook, _set_hook),
     "delivery": Section(_delivery, _set_delivery),

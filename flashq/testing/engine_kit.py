@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
-from flashq.engine import control, crons, dead_letters, events, removal, retry, schedules, webhooks
+from flashq.engine import chosen, control, crons, dead_letters, events, removal, retry, schedules, webhooks
 from flashq.engine import cron_jobs as cron_jobs  # carries out what crons post
 from flashq.engine.ack import ack, ack_batch
 from flashq.engine.cleaning import Cleaning, state_to_clean
@@ -87,7 +87,7 @@ class EngineKit:
             replayer.apply(record.at_ms, record.mono_ms, record.boot, record.events)
         replayer.finish(self.boot, self.mono_ms, clean=self.journal.recovery.clean)
         self._begin()
-        self.engine.adopt_defaults(Defaults())
+        chosen.start(self.engine, Defaults())
         retry.start_grace(self.engine)
         crons.start(self.engine)
         webhooks.start(self.engine)
@@ -462,7 +462,7 @@ def hook_facts(engine: Engine) -> dict[int, Any]:
         hook: (line.hook, line.delivered, line.dropped, line.bytes, facts(line.waiting), facts(line.failed))
         for hook, line in engine.hooks.lines.items()
     }
-    return {0: engine.hooks.version, -1: engine.incoming, **lines}
+    return {0: engine.hooks.version, -1: engine.incoming, -2: engine.chosen, **lines}
 
 
 def check_counts(engine: Engine) -> None:

@@ -78,11 +78,15 @@ class Changed(msgspec.Struct, frozen=True, tag="changed"):
     """Child: something that all have to read again was changed; the supervisor tells them."""
 
 
+class Restart(msgspec.Struct, frozen=True, tag="restart"):
+    """Child: somebody who may wants the whole cluster to end in order and start anew."""
+
+
 class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """Child: the answer to a `Probe`."""
 
 
-Report = Ready | Refused | Failed | Note | Changed | Alive
+Report = Ready | Refused | Failed | Note | Changed | Restart | Alive
 Order = Stop | PeerGone | PeerReady
 """What a role carries out; `Reload` is carried out by `Control.on_reload`, and a `Probe` is answered by `Control`."""
 Sent = Order | Reload | Probe
@@ -125,6 +129,10 @@ class Control:
     def changed(self) -> None:
         """All, we too, are to read again what may change while they run."""
         self._say(Changed())
+
+    def restart(self) -> None:
+        """The whole cluster is to end in order and start anew."""
+        self._say(Restart())
 
     def _say(self, report: Report) -> None:
         # Blocking, which it never does: the supervisor reads at once, and there is room for hundreds.

@@ -19,7 +19,7 @@ from zlib import crc32
 from flashq.errors import ConfigError
 from flashq.protocol.slots import SLOTS
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Changes with anything in this module: processes of two layouts must not read each other."""
 MAGIC: Final = b"flashqST"
 PAGE: Final = 4096
@@ -124,6 +124,10 @@ class Layout(NamedTuple):
     def used_at(self, shard: int) -> int:
         """A lone word: how many of the shard's gauge records are or were in use."""
         return self.rest_at(shard) + 2 * REST_STRIDE
+
+    def history_at(self, shard: int) -> int:
+        """A lone word beside it: of how many points the shard knows figures are to be kept; 0: nothing was chosen."""
+        return self.used_at(shard) + 8
 
     def histograms_at(self, shard: int) -> int:
         """The shard's histograms, in the order of `HISTOGRAMS`."""

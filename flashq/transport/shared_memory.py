@@ -271,6 +271,14 @@ class SharedState:
         shards = range(self.layout.shards)
         return [times for shard in shards for times in read_queue_times(self._memory, self.layout, shard)]
 
+    def set_history_points(self, shard: int, points: int) -> None:
+        """A shard: how many points of figures are to be kept; 0: nothing was chosen."""
+        self._words[self.layout.history_at(shard) // 8] = points
+
+    def history_points(self) -> int:
+        """As the shard knows where such things are chosen."""
+        return self._words[self.layout.history_at(self.owner(0)) // 8]
+
     def queues(self, shard: int | None = None) -> list[QueueView]:
         """The gauges of all queues, or of one shard's: some 4 us each.
 

@@ -16,10 +16,10 @@ from tests.integration.access_kit import ROOT, World, made, route_of, shown
 from tests.integration.web import Web
 from tests.integration.wire import BINARY, TEXT, Wire
 
-STOPS = "POST /server/shutdown"
+STOPS = ("POST /server/shutdown", "POST /server/restart")
 PROVES = "POST /webhooks/incoming/{queue}"
 """Whoever asks has to prove himself with the queue's own secret, whatever token he shows."""
-MATRIX = [row for row in rows() if row.route not in (STOPS, PROVES)]
+MATRIX = [row for row in rows() if row.route not in (*STOPS, PROVES)]
 HTTP = [row for row in MATRIX if row.door == "HTTP"]
 STREAMS = [row for row in MATRIX if row.door in ("SSE", "WebSocket")]
 TENANT = "tenant"
@@ -157,7 +157,8 @@ def test_server_is_stopped_by_an_admin_alone() -> None:
     with Cluster(shards=1, durability="memory", http=True, settings={"AUTH_TOKENS": ROOT}) as cluster:
         for role in ("viewer", "operator"):
             with Web(cluster, made(cluster, role, role=role)) as web:
-                assert web.refused("POST", "/server/shutdown", status=403)["code"] == "forbidden"
+                for route in STOPS:
+                    assert web.refused(*route.split(), status=403)["code"] == "forbidden"
         assert cluster.running()
         with Web(cluster, made(cluster, "boss", role="admin")) as web:
             web.ok("POST", "/server/shutdown")

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
-from flashq.engine import control_jobs, crons, hook_deliveries, incoming, kv, logs, names, removal, webhooks
+from flashq.engine import chosen, control_jobs, crons, hook_deliveries, incoming, kv, logs, names, removal, webhooks
 from flashq.engine.engine import Engine
+from flashq.engine.housekeeping import CleanUp
 from flashq.engine.jobs import Job
 from flashq.engine.limits import set_limit
 from flashq.engine.push import store
 from flashq.engine.replay import Replayer
-from flashq.engine.settings import Limits
+from flashq.engine.settings import Chosen, Limits
+from flashq.engine.slices import carry_on
 from flashq.errors import FlashqError
 from flashq.storage import checkpointer
 from flashq.storage.checkpointer import Checkpointer
@@ -45,6 +47,7 @@ class Life:
         self.ids: list[int] = []
         self.checkpointer = Checkpointer(FileSite(folder, 0), LIMITS)
         self.folded = 0
+        self.cleaned: list[int] = []
         self.known: list[int] = []
         """Some ids that jobs may depend on."""
 
@@ -86,6 +89,11 @@ class Life:
             queue, kinds = r.choice((None, name)), r.choice((["*"], ["job.pushed", "completed"]))
             kit.do(lambda engine: webhooks.make(engine, "https://example.com/", kinds, queue, "", ()))
             kit.do(lambda engine: incoming.put(engine, name, r.choice(("flashq", "")), "secret"))
+            now = Chosen(r.choice((None, 1, 5)), completed_max=r.choice((None, 2, 30)), results_max=r.choice((None, 4)))
+            kit.do(lambda engine: chosen.choose(engine, now, ()))
+            kit.do(lambda engine: carry_on(engine, CleanUp(engine, self.cleaned.append)))
+            if r.random() < 0.2:
+                kit.do(chosen.reset_totals)
         else:
             kit.advance(r.choice((1, 60, 900, 5_000)))
 

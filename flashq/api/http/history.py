@@ -79,6 +79,9 @@ class History:
 
     def look(self, mono_s: float, wall_ms: int) -> None:
         """Add a point."""
+        points = self._state.history_points() or POINTS
+        if points != self.points.maxlen:
+            self.points = deque(self.points, points)
         now = self.totals()
         before_s, before = self._last
         self._last = (mono_s, now.completed)

@@ -80,7 +80,7 @@ class Process:
         access, cors = self._peers.access, Cors(settings.cors_allow_origin)
         host = Host(
             ctx.name, settings, self._state, ways, self._history, self._workers, self._count, access,
-            ctx.control.changed,
+            ctx.control.changed, ctx.control.restart,
         )  # fmt: skip
         self._hub = Hub(ways, self._peers.following, settings.shards, access)
         dashboard = Dashboard(host, ctx.gid(0), settings.dashboard_interval_ms / 1_000)

@@ -4,9 +4,8 @@ A queue that takes none is answered like a wrong proof, so that nobody learns by
 token is asked for at any door, a queue without a scheme takes whatever comes, as it would at the others.
 """
 
-import asyncio
 import time
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import structlog
@@ -23,33 +22,18 @@ from flashq.api.webhooks.proofs import JUDGES, Proof
 from flashq.errors import Unauthenticated, Unavailable
 from flashq.protocol.queue_names import check_queue_name
 from flashq.protocol.slots import slot_of_queue
-from flashq.transport.envelope import Failure
 from flashq.transport.forwarding import SHOW_JOB
 
-_encode: Final = msgspec.msgpack.Encoder().encode
-_decode_answer: Final = msgspec.msgpack.Decoder(tuple[bool, Any, str]).decode
 log = structlog.get_logger()
 
 
 async def _scheme_of(asked: Asked, queue: str) -> tuple[str, str] | None:
     """Scheme and secret of a queue. Raises Unavailable."""
-    ways, future = asked.host.ways, asyncio.get_running_loop().create_future()
-    shard = ways.owner_of(slot_of_queue(queue))
-
-    def came(body: bytes) -> None:
-        if not future.done():
-            future.set_result(body)
-
-    def failed(failure: Failure) -> None:
-        came(b"")
-
-    ways.forwarder.ask_shard(shard, _encode(("incoming", queue)), came, failed)
-    body = await future
-    if not body:
-        raise Unavailable(f"Shard {shard} is unavailable")
-    ok, answer, _ = _decode_answer(body)
-    if not ok:
-        raise Unavailable(str(answer))
+    shard = asked.host.ways.owner_of(slot_of_queue(queue))
+    try:
+        answer = await asked.ask_shard(shard, "incoming", queue)
+    except Refused as error:
+        raise Unavailable(str(error)) from error
     return (str(answer[0]), str(answer[1])) if answer is not None else None
 
 

@@ -1,8 +1,9 @@
 """Routes about the server itself: a table as that of commands, served behind FastAPI's router."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from fastapi import Request, Response
@@ -19,6 +20,7 @@ from flashq.api.statuses import status_of
 from flashq.api.ways import Command, Ways
 from flashq.config import Settings
 from flashq.errors import FlashqError, Forbidden, RequestError, Unavailable
+from flashq.transport.envelope import Failure
 from flashq.transport.shared_memory import SharedState
 
 
@@ -39,6 +41,8 @@ class Host:
     """Who may enter, and do what."""
     changed: Callable[[], None]
     """Has every process of the cluster read its tokens again."""
+    restart: Callable[[], None]
+    """Has the whole cluster end in order and start anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,30 @@ class Asked:
         if not found["ok"]:
             raise Refused(found["error"], found["code"])
         return found
+
+    async def ask_shard(self, shard: int, word: str, value: Any) -> Any:
+        """Ask a shard a word that is no command; its answer. Raises Unavailable, Refused."""
+        future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def came(body: bytes) -> None:
+            if not future.done():
+                future.set_result(body)
+
+        def failed(failure: Failure) -> None:
+            came(b"")
+
+        self.host.ways.forwarder.ask_shard(shard, _encode((word, value)), came, failed)
+        body = await future
+        if not body:
+            raise Unavailable(f"Shard {shard} is unavailable")
+        ok, answer, code = _decode_answer(body)
+        if not ok:
+            raise Refused(str(answer), code)
+        return answer
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode_answer: Final = msgspec.msgpack.Decoder(tuple[bool, Any, str]).decode
 
 
 class Refused(RequestError):

@@ -6,7 +6,6 @@ import signal
 from typing import Any, Final
 
 from flashq.api.http.pages.page import Asked, Page, check_origin
-from flashq.errors import InvalidArgument
 from flashq.transport.shard_region import OTHER
 
 _GROUP: Final = "Server"
@@ -22,11 +21,17 @@ async def _shutdown(asked: Asked) -> Any:
 
 
 async def _restart(asked: Asked) -> Any:
-    raise InvalidArgument("Restarting is the service manager's: POST /server/shutdown stops in order")
+    check_origin(asked)
+    asyncio.get_running_loop().call_later(LEAVE_S, asked.host.restart)
+    lost = ", jobs in memory are lost" if asked.host.state.header.durability == "memory" else ""
+    return f"Restarting in order: nothing new is taken in, what is begun is finished{lost}, then it starts anew"
 
 
 async def _reset_metrics(asked: Asked) -> Any:
-    raise InvalidArgument("Totals count from the first start and are not reset: take differences")
+    check_origin(asked)
+    shards = range(asked.host.settings.shards)
+    await asyncio.gather(*(asked.ask_shard(shard, "reset_totals", None) for shard in shards))
+    return "Totals count from now on"
 
 
 async def _each_queue(asked: Asked, cmd: str, figure: str, **values: Any) -> int:
@@ -66,7 +71,8 @@ PAGES: Final = [
     Page(method="POST", path="/server/shutdown", group=_GROUP, summary="Stop in order", serve=_shutdown,
          data="Stopping in order: nothing new is taken in, what is begun is finished"),
     Page(method="POST", path="/server/restart", group=_GROUP, serve=_restart,
-         summary="Refused: restarting is the service manager's"),
+         summary="Stop in order and start anew, with the configuration and the code that are there then",
+         data="Restarting in order: nothing new is taken in, what is begun is finished, then it starts anew"),
     Page(method="POST", path="/server/reset", group=_GROUP, serve=_reset,
          summary="Remove all queues, crons, keys and webhooks",
          data="Removed all queues (7 jobs), crons, keys and webhooks"),
@@ -77,5 +83,5 @@ PAGES: Final = [
     Page(method="POST", path="/server/clear-completed", group=_GROUP, serve=_clear_completed, data=1000,
          summary="Forget all completed jobs"),
     Page(method="POST", path="/server/reset-metrics", group=_GROUP, serve=_reset_metrics,
-         summary="Refused: totals are not reset"),
+         summary="Count what is pushed, completed, retried and failed from now on", data="Totals count from now on"),
 ]  # fmt: skip
