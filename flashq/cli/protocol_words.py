@@ -130,6 +130,7 @@ FIELDS: Final = {
     "error": "kept with the job", "timeout": "ms to wait; absent 60,000, 0 not at all",
     "lease_ms": "the lease of these jobs; absent: the job's `stall_timeout`, else `default_lease_ms`",
     "release_on_disconnect": "when this connection ends its jobs return at once",
+    "PUSHB.trace": "that of the jobs which name none: see the [options of jobs](#options-of-jobs)",
     "per_key": "for each `limit_key` of the queue's jobs, instead of the queue",
     "WAITJOB.timeout": "ms to wait; absent 30,000", "PROGRESS.progress": "0 to 255; over 100 counts as 100",
     "PARTIAL.index": "given on in the event", "LOG.level": "any word", "delay": "ms from now",
@@ -170,6 +171,7 @@ OPTIONS: Final = {
     "keep_completed_count": "bound of what the queue keeps, applied when it completes",
     "group_id": "one active job of a group and queue", "limit_key": "whose `per_key` limits it counts against",
     "on_dependency_failure": "`fail` (if absent): a dead letter; `run`: a dead dependency counts as done",
+    "trace": "a `traceparent` (W3C Trace Context), given to the job's worker and in requests of webhooks",
 }  # fmt: skip
 
 JOB_KEYS: Final = {
@@ -181,6 +183,7 @@ JOB_KEYS: Final = {
     "completed_at": "", "lease": "only in a pulled job: the token", "result": "only once completed",
     "error": "only of a dead letter: why it died", "failed_at": "only of a dead letter",
     "failures": "only of a dead letter: [time, text] of each failed attempt", "state": "not in a pulled job",
+    "trace": "only where it was given",
 }  # fmt: skip
 """Keys of a job that are not an option given back."""
 

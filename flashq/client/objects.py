@@ -50,6 +50,8 @@ class PushOptions(TypedDict, total=False):
     """Completed jobs of the queue are kept this long, from its completion on."""
     keep_completed_count: int
     """So many completed jobs of the queue are kept."""
+    trace: str
+    """A `traceparent` (W3C Trace Context), given to the job's worker and to receivers of webhooks."""
     idempotency_key: str
     """A push with the same key and body within the server's window gets the first one's answer, and adds nothing."""
 
@@ -110,6 +112,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """Of a dead letter: (time, text) of each failed attempt."""
     result: Any = None
     error: str | None = None
+    trace: str | None = None
+    """The `traceparent` that its producer gave."""
 
 
 class QueueInfo(Struct, frozen=True, kw_only=True):

@@ -100,7 +100,7 @@ from flashq.engine.pull import lend
 from flashq.engine.push import admit, counted_in, decided
 from flashq.engine.queues import Queue
 from flashq.protocol.codec import payload_of
-from flashq.protocol.commands import FULL, folded
+from flashq.protocol.commands import FULL, entries_of, folded
 
 
 class Replayer:
@@ -196,7 +196,7 @@ def fill(page: Page, i: int) -> None:
 def _pushed(engine: Engine, event: Run) -> None:
     command = FULL[event.codec](event.frame)  # type: ignore[index]
     queue = engine.queue(command.queue)
-    entries = command.jobs if hasattr(command, "jobs") else [command]
+    entries = entries_of(command)
     payloads = [payload_of(e.data, event.codec) for e in entries]
     done = 0
     for first, count in event.runs:
@@ -220,7 +220,7 @@ def _pushed(engine: Engine, event: Run) -> None:
 def _jobs_pushed(engine: Engine, event: JobsPushed) -> None:
     command = FULL[event.codec](event.frame)  # type: ignore[index]
     queue = engine.queue(command.queue)
-    entries = command.jobs if hasattr(command, "jobs") else [command]
+    entries = entries_of(command)
     left_out = {*event.refused, *event.existing}
     ids = event.ids
     if event.existing:

@@ -6,6 +6,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from flashq.engine.jobs import Job
 from flashq.protocol.happenings import Happening
 
 if TYPE_CHECKING:
@@ -54,6 +55,17 @@ def _hear(engine: "Engine") -> None:
         queue.heard = engine.heard and audience.hears(name)
 
 
+def _trace(engine: "Engine", job_id: int) -> str | None:
+    """The job's, where a webhook may tell somebody who wants to know."""
+    audience = engine.audience
+    if not (audience.hooked_all or audience.hooked) or not job_id:
+        return None
+    slot = engine.slots.get(job_id & 1023)
+    page, i = slot.find(job_id >> 10) if slot is not None else (None, 0)
+    job = page.jobs[i] if page is not None else None
+    return job.options.trace if type(job) is Job else None
+
+
 def tell(
     engine: "Engine", kind: str, queue: str, job_id: int, *, data: bytes | None = None, codec: int = 0,
     error: str | None = None, progress: int | None = None, index: int | None = None,
@@ -61,5 +73,5 @@ def tell(
     """It happened, in this tick, to a job or to a queue (`job_id` 0)."""
     if engine.heard and not engine.replaying and engine.audience.hears(queue):
         engine.happenings.append(
-            Happening(kind, queue, job_id, engine.now_ms, data, codec, error, progress, index)
+            Happening(kind, queue, job_id, engine.now_ms, data, codec, error, progress, index, _trace(engine, job_id))
         )  # fmt: skip

@@ -4,6 +4,7 @@ from flashq.engine.settings import Limits
 from flashq.errors import InvalidArgument, LimitExceeded
 from flashq.protocol.commands import JobOptions, folded
 from flashq.protocol.queue_names import check_queue_name as check_queue_name
+from flashq.protocol.traces import check_trace
 
 DURATIONS = ("delay", "ttl", "timeout", "backoff", "stall_timeout", "debounce_ttl", "keep_completed_age")
 
@@ -94,6 +95,8 @@ def check_names(limits: Limits, options: JobOptions) -> None:
         check_name(limits, "group_id", options.group_id)
     if options.limit_key is not None:
         check_name(limits, "limit_key", options.limit_key)
+    if options.trace is not None:
+        check_trace(options.trace)
 
 
 def _check_lists(limits: Limits, options: JobOptions) -> None:

@@ -49,6 +49,7 @@ class JobOptions(Struct, kw_only=True, gc=False):
     group_id: str | None = None
     limit_key: str | None = None
     on_dependency_failure: str | None = None
+    trace: str | None = None
 
 
 class JobEntry(JobOptions, kw_only=True, gc=False):

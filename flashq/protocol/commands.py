@@ -36,8 +36,22 @@ class Push(JobOptions, tag_field="cmd", tag="PUSH", kw_only=True, gc=False):
 
 
 class PushBatch(Command, tag="PUSHB", kw_only=True):
+    """`trace`: of those jobs that name none themselves."""
+
     queue: str
     jobs: list[JobEntry]
+    trace: str | None = None
+
+
+def entries_of(command: Any) -> list[Any]:
+    """The jobs of a PUSH or PUSHB in full form, with what they have in common."""
+    if not isinstance(command, PushBatch):
+        return list(command.jobs) if hasattr(command, "jobs") else [command]
+    if command.trace is not None:
+        for job in command.jobs:
+            if job.trace is None:
+                job.trace = command.trace
+    return list(command.jobs)
 
 
 class Pull(Command, tag="PULL", kw_only=True, gc=False):

@@ -51,6 +51,7 @@ class CommonEntry(Struct, kw_only=True, gc=False, forbid_unknown_fields=True):
     group_id: ClassVar[str | None] = None
     limit_key: ClassVar[str | None] = None
     on_dependency_failure: ClassVar[str | None] = None
+    trace: ClassVar[str | None] = None
 
 
 class CommonPushBatch(Struct, tag_field="cmd", tag="PUSHB", kw_only=True, forbid_unknown_fields=True):

@@ -31,6 +31,8 @@ class Happening(Struct, array_like=True, frozen=True, gc=False):
     error: str | None
     progress: int | None
     index: int | None
+    trace: str | None = None
+    """The job's, as far as somebody is told of it by a webhook."""
 
 
 def kinds_of(names: Sequence[str] | None) -> frozenset[str] | None:

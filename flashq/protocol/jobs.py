@@ -53,6 +53,7 @@ class JobView(Struct, kw_only=True, gc=False):
     failures: list[tuple[int, str]] | UnsetType = UNSET
     """(time, text) of each failed attempt of a dead letter."""
     state: str | UnsetType = UNSET
+    trace: str | UnsetType = UNSET
 
 
 encode_text: Final = msgspec.json.Encoder().encode

@@ -383,7 +383,7 @@ class ShardDispatcher:
     def _batch_of(self, command: Any, codec: int) -> tuple[Queue, Entries]:
         """The queue and the jobs of a PUSHB. Raises what the request as a whole is refused with."""
         check_queue_name(command.queue)
-        jobs = command.jobs
+        jobs = c.entries_of(command)
         check_batch_size(self.engine.limits, len(jobs))
         queue = self.engine.queue(command.queue)
         self._admit(queue)

@@ -129,7 +129,7 @@ def usual_record(job: Job, codec: int) -> Usual | None:
     # What came in a batch of common options has no others.
     if kind is not CommonEntry and (
         o.depends_on or o.lifo or o.remove_on_complete or o.remove_on_fail or o.stall_timeout
-        or o.keep_completed_age or o.keep_completed_count or o.group_id is not None
+        or o.keep_completed_age or o.keep_completed_count or o.group_id is not None or o.trace is not None
     ):  # fmt: skip
         return None
     return (
@@ -152,6 +152,8 @@ def view_of_record(job: Job, codec: int) -> JobView:
         custom_id=o.job_id, keep_completed_age=o.keep_completed_age or 0,
         keep_completed_count=o.keep_completed_count or 0, group_id=o.group_id,
     )  # fmt: skip
+    if o.trace is not None:
+        view.trace = o.trace
     link = job.link
     if link is not None:
         view.parent_id = link.parent or None

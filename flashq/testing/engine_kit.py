@@ -354,6 +354,7 @@ def job_facts(engine: Engine, page: Page, i: int) -> dict[str, Any]:
         facts.update({name: getattr(job, name) for name in names})
         facts["timer"] = job.timer is not None and not is_removed(page, i)
         facts["link"] = link_facts(job.link)
+        facts["trace"] = job.options.trace
         if state is State.DELAYED and job.run_at <= engine.now_ms:
             state = State.WAITING
     if isinstance(mark, Lease):

@@ -173,6 +173,7 @@ class Life:
                         {"tags": ["a", "ä"], "stall_timeout": 300}, {"unique_key": r.choice("abc")},
                         {"job_id": r.choice("mno")}, {"job_id": r.choice("mno"), "unique_key": "a"},
                         {"debounce_id": r.choice("ab"), "debounce_ttl": 800}, {"group_id": r.choice("xyz")},
+                        {"trace": f"00-{r.randrange(1, 1 << 128):032x}-{r.randrange(1, 1 << 64):016x}-01"},
                         {"limit_key": r.choice("kl"), "priority": r.randrange(2)},
                     )
                 )

@@ -18,6 +18,7 @@ from flashq.api.ways import Command, Ways
 from flashq.errors import FlashqError
 from flashq.protocol.dispatch import Codec
 from flashq.protocol.slots import slot_of_queue
+from flashq.protocol.traces import HEADER, trace_in_header
 from flashq.transport.forwarding import PULL_WAIT_MS
 
 BEARER: Final = "bearer "
@@ -69,6 +70,10 @@ class Asker:
         if len(key) > KEY_CHARS_MAX:
             raise GrpcFailure(f"Invalid: `idempotency-key` must have 1 to {KEY_CHARS_MAX} characters", "invalid")
         return key or None
+
+    def trace(self) -> str | None:
+        """The trace that the call belongs to."""
+        return trace_in_header(self.metadata(HEADER))
 
     def wait_ms(self) -> int:
         """How long a pull may wait for a job, as far as the call's deadline goes; at most what PULL waits."""

@@ -119,7 +119,7 @@ class PullBatchResponse(_message.Message):
     def __init__(self, jobs: _Optional[_Iterable[_Union[Job, _Mapping]]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("id", "queue", "data", "priority", "created_at", "run_at", "started_at", "attempts", "max_attempts", "backoff", "ttl", "timeout", "unique_key", "depends_on", "progress", "progress_msg", "lifo")
+    __slots__ = ("id", "queue", "data", "priority", "created_at", "run_at", "started_at", "attempts", "max_attempts", "backoff", "ttl", "timeout", "unique_key", "depends_on", "progress", "progress_msg", "lifo", "trace")
     ID_FIELD_NUMBER: _ClassVar[int]
     QUEUE_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +137,7 @@ class Job(_message.Message):
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_MSG_FIELD_NUMBER: _ClassVar[int]
     LIFO_FIELD_NUMBER: _ClassVar[int]
+    TRACE_FIELD_NUMBER: _ClassVar[int]
     id: int
     queue: str
     data: bytes
@@ -154,7 +155,8 @@ class Job(_message.Message):
     progress: int
     progress_msg: str
     lifo: bool
-    def __init__(self, id: _Optional[int] = ..., queue: _Optional[str] = ..., data: _Optional[bytes] = ..., priority: _Optional[int] = ..., created_at: _Optional[int] = ..., run_at: _Optional[int] = ..., started_at: _Optional[int] = ..., attempts: _Optional[int] = ..., max_attempts: _Optional[int] = ..., backoff: _Optional[int] = ..., ttl: _Optional[int] = ..., timeout: _Optional[int] = ..., unique_key: _Optional[str] = ..., depends_on: _Optional[_Iterable[int]] = ..., progress: _Optional[int] = ..., progress_msg: _Optional[str] = ..., lifo: _Optional[bool] = ...) -> None: ...
+    trace: str
+    def __init__(self, id: _Optional[int] = ..., queue: _Optional[str] = ..., data: _Optional[bytes] = ..., priority: _Optional[int] = ..., created_at: _Optional[int] = ..., run_at: _Optional[int] = ..., started_at: _Optional[int] = ..., attempts: _Optional[int] = ..., max_attempts: _Optional[int] = ..., backoff: _Optional[int] = ..., ttl: _Optional[int] = ..., timeout: _Optional[int] = ..., unique_key: _Optional[str] = ..., depends_on: _Optional[_Iterable[int]] = ..., progress: _Optional[int] = ..., progress_msg: _Optional[str] = ..., lifo: _Optional[bool] = ..., trace: _Optional[str] = ...) -> None: ...
 
 class AckRequest(_message.Message):
     __slots__ = ("id", "result")

@@ -49,6 +49,7 @@ class JobOut(msgspec.Struct, gc=False):
     progress_msg: str | None = None
     lifo: bool = False
     lease: int = 0
+    trace: str | None = None
 
 
 class Reply(msgspec.Struct, gc=False):
@@ -86,19 +87,21 @@ def sound(data: bytes, what: str) -> bytes:
         raise invalid(f"{what}: {explained(error)}") from None
 
 
-def push_command(request: Any, key: str | None) -> bytes:
+def push_command(request: Any, key: str | None, trace: str | None = None) -> bytes:
     """PUSH, of a PushRequest. Raises GrpcFailure."""
     data = sound(request.data, "Invalid JSON data")
     options = b""
-    if key is not None or len(request.ListFields()) > _PLAIN_PUSH_FIELDS:
+    if key is not None or trace is not None or len(request.ListFields()) > _PLAIN_PUSH_FIELDS:
         given = _options_of(request)
         if key is not None:
             given["idempotency_key"] = key
+        if trace is not None:
+            given["trace"] = trace
         options = b"," + encode(given)[1:-1] if given else b""
     return b'{"cmd":"PUSH","queue":%b,"data":%b%b}' % (encode(request.queue), data, options)
 
 
-def push_batch_command(request: Any, raw_bytes: int, key: str | None) -> bytes:
+def push_batch_command(request: Any, raw_bytes: int, key: str | None, trace: str | None = None) -> bytes:
     """PUSHB, of a PushBatchRequest that came in so many bytes. Raises GrpcFailure.
 
     Most batches are of jobs without options. That all of one are is seen at its size, with no look at each.
@@ -107,6 +110,8 @@ def push_batch_command(request: Any, raw_bytes: int, key: str | None) -> bytes:
     before = b'{"cmd":"PUSHB","queue":%b,' % encode(request.queue)
     if key is not None:
         before += b'"idempotency_key":%b,' % encode(key)
+    if trace is not None:
+        before += b'"trace":%b,' % encode(trace)
     payloads = _all_sound(payloads)
     if raw_bytes == _plain_bytes(request):
         jobs = b'{"data":' + b'},{"data":'.join(payloads) + b"}" if payloads else b""
@@ -159,7 +164,7 @@ def job_message(job: JobOut) -> Any:
         id=job.id, queue=job.queue, data=bytes(job.data), priority=job.priority, created_at=job.created_at,
         run_at=job.run_at, started_at=job.started_at, attempts=job.attempts, max_attempts=job.max_attempts,
         backoff=job.backoff, ttl=job.ttl, timeout=job.timeout, unique_key=job.unique_key, depends_on=job.depends_on,
-        progress=job.progress, progress_msg=job.progress_msg, lifo=job.lifo,
+        progress=job.progress, progress_msg=job.progress_msg, lifo=job.lifo, trace=job.trace,
     )  # fmt: skip
 
 

@@ -34,7 +34,7 @@ class QueueService:
 
     async def push(self, request: Any, asker: Asker) -> Any:
         """Push."""
-        frame = push_command(request, asker.key())
+        frame = push_command(request, asker.key(), asker.trace())
         reply = await self._desk.ask(asker, frame, slot_of_queue(request.queue))
         if not reply.startswith(_OK):
             failure = refused(reply)
@@ -43,7 +43,7 @@ class QueueService:
 
     async def push_batch(self, request: Any, asker: Asker) -> Any:
         """PushBatch: what is refused of it is missing in `ids`, and told in the trailing metadata."""
-        frame = push_batch_command(request, request.ByteSize(), asker.key())
+        frame = push_batch_command(request, request.ByteSize(), asker.key(), asker.trace())
         reply = await self._desk.ask_ok(asker, frame, slot_of_queue(request.queue))
         seen = decode_reply(reply)
         if seen.errors:

@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from flashq.api.http import fields
 from flashq.api.http.failures import HttpFailure
-from flashq.api.http.plans import refusal_of
+from flashq.api.http.plans import TRACED, refusal_of
 from flashq.api.statuses import status_of
 from flashq.api.ways import Command
 from flashq.transport.forwarding import WAITS
@@ -24,7 +24,7 @@ class _Named(msgspec.Struct):
 _named: Final = msgspec.json.Decoder(_Named).decode
 
 
-def command_of_body(body: bytes, key: str | None) -> Command:
+def command_of_body(body: bytes, key: str | None, trace: str | None = None) -> Command:
     """The command in a body. Raises HttpFailure for a body that is no JSON object, and for what needs a stream."""
     body = fields.sound(body)
     try:
@@ -33,6 +33,8 @@ def command_of_body(body: bytes, key: str | None) -> Command:
             raise HttpFailure(422, "Invalid: events come by GET /events and /ws, not in an answer")
         if key is not None:
             body = _encode({**_object(body), "idempotency_key": key})
+        if trace is not None and cmd in TRACED:
+            body = _encode({"trace": trace, **_object(body)})
     except fields.BAD as error:
         raise fields.malformed(error) from None
     return Command(body, wait_ms=WAITS.get(cmd, 0))

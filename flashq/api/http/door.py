@@ -132,7 +132,7 @@ class Door:
             raise HttpFailure(405, "Method not allowed", (b"allow", ", ".join(found.plans).encode()))
         body = await self._body(receive, seen)
         _check_kind(plan, seen, body)
-        command = plan.command(found.params, scope["query_string"], body, seen.key())
+        command = plan.command(found.params, scope["query_string"], body, seen.key(), seen.trace())
         reply = await self._ways.ask(scope[CLIENT], principal, command)
         follow_up = plan.follow_up(reply)
         if follow_up is not None and (more := await self._ways.ask(scope[CLIENT], principal, follow_up)):
@@ -155,7 +155,7 @@ class Door:
         body = await self._body(receive, seen)
         if not seen.is_json():
             raise _not_json()
-        reply = await self._ways.ask(scope[CLIENT], principal, command_of_body(body, seen.key()))
+        reply = await self._ways.ask(scope[CLIENT], principal, command_of_body(body, seen.key(), seen.trace()))
         if reply:
             await respond(send, status_of_reply(reply, real=real), [JSON_TYPE], reply)
 

@@ -8,6 +8,7 @@ import structlog
 from flashq.access.access import ANYONE, Access
 from flashq.api.http.failures import HttpFailure, unauthenticated
 from flashq.errors import LockedOut, Unauthenticated
+from flashq.protocol.traces import trace_in_header
 
 log = structlog.get_logger()
 BEARER: Final = b"Bearer "
@@ -17,11 +18,12 @@ KEY_BYTES_MAX: Final = 512
 class Seen:
     """Headers by what they are for; empty where absent."""
 
-    __slots__ = ("accept_encoding", "authorization", "content_length", "content_type", "idempotency_key", "origin")
+    __slots__ = ("accept_encoding", "authorization", "content_length", "content_type", "idempotency_key", "origin",
+                 "traceparent")  # fmt: skip
 
     def __init__(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         self.accept_encoding = self.authorization = self.content_length = self.content_type = b""
-        self.idempotency_key = self.origin = b""
+        self.idempotency_key = self.origin = self.traceparent = b""
         for name, value in headers:
             slot = _SLOT_OF.get(name)
             if slot is not None:
@@ -40,6 +42,10 @@ class Seen:
         if len(raw) > KEY_BYTES_MAX or not raw.isascii():
             raise HttpFailure(400, f"Invalid: `Idempotency-Key` must have 1 to {KEY_BYTES_MAX} ASCII characters")
         return raw.decode()
+
+    def trace(self) -> str | None:
+        """The trace that the request belongs to."""
+        return trace_in_header(self.traceparent.decode("latin-1")) if self.traceparent else None
 
     def principal(self, access: Access, host: str, token: str = "") -> str:
         """Who asks, from that host; without the header, whom `token` of the address names.

@@ -18,6 +18,8 @@ _encode: Final = msgspec.json.Encoder().encode
 _PARAMETER: Final = re.compile(r"\{(\w+)\}")
 _BY_QUEUE: Final = frozenset({"PUSH", "PUSHB", "PULLB"})
 _BY_ID: Final = frozenset({"ACK", "FAIL"})
+TRACED: Final = frozenset({"PUSH", "PUSHB", "FLOW"})
+"""Commands that make jobs, which belong to the trace of their request."""
 _UNPARSABLE: Final = "Invalid: "
 NOTHING_SAID: Final = b'{"ok":true,"data":null}'
 
@@ -50,9 +52,16 @@ class Plan:
     def _field(self, key: str) -> str:
         return self.route.renamed.get(key, key)
 
-    def command(self, params: Sequence[bytes], query: bytes, body: bytes, key: str | None) -> Command:
-        """The command that a request means. `key`: of the header Idempotency-Key. Raises HttpFailure."""
+    def command(
+        self, params: Sequence[bytes], query: bytes, body: bytes, key: str | None = None, trace: str | None = None
+    ) -> Command:  # fmt: skip
+        """The command that a request means. `key`, `trace`: of the headers Idempotency-Key, traceparent.
+
+        Raises HttpFailure.
+        """
         values = self.values(params, query, body)
+        if trace is not None and self._tag in TRACED:
+            values.setdefault("trace", trace)
         if key is not None:
             values["idempotency_key"] = key
         return self.placed(values)
@@ -113,17 +122,19 @@ class Plan:
 class PushPlan(Plan):
     """PUSH: a job with nothing but data is spliced together, and the reply shows the job."""
 
-    def command(self, params: Sequence[bytes], query: bytes, body: bytes, key: str | None) -> Command:
+    def command(
+        self, params: Sequence[bytes], query: bytes, body: bytes, key: str | None = None, trace: str | None = None
+    ) -> Command:  # fmt: skip
         """As `Plan.command`."""
-        if key is None and body:
+        if key is None and trace is None and body:
             try:
                 data = _plain(fields.sound(body)).data
             except fields.BAD:
-                return super().command(params, query, body, key)
+                return super().command(params, query, body, key, trace)
             queue = fields.from_segment(params[0])
             frame = b'{"cmd":"PUSH","queue":%b,"data":%b}' % (_encode(queue), data)
             return Command(frame, slot_of_queue(queue), 0, SHOW_JOB)
-        return super().command(params, query, body, key)
+        return super().command(params, query, body, key, trace)
 
     def placed(self, values: dict[str, Any]) -> Command:
         """As `Plan.placed`."""

@@ -8,6 +8,7 @@ from flashq import __version__
 from flashq.api.webhooks.signing import signature_of, timed_signature_of
 from flashq.protocol.dispatch import Codec
 from flashq.protocol.happenings import Happening, event_of
+from flashq.protocol.traces import HEADER
 from flashq.transport.hook_feed import Parcel, Target
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -34,6 +35,8 @@ def headers_of(target: Target, parcel: Parcel, body: bytes, now_s: int) -> dict[
         "X-FlashQ-Delivery": f"wh_{parcel.hook}-{parcel.no}",
         "X-FlashQ-Attempt": str(parcel.attempts + 1),
     }
+    if parcel.happening.trace is not None:
+        headers[HEADER] = parcel.happening.trace
     if target.secret:
         headers["X-FlashQ-Signature"] = signature_of(target.secret, body)
         headers["X-FlashQ-Signature-Timed"] = timed_signature_of(target.secret, body, now_s)
