@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from flashq import database_url, machine
 from flashq.errors import ConfigError
@@ -256,6 +257,12 @@ class Settings:
     metrics_times_max: int = 100
     """Queues with histograms of their own there, 50 series each: the first that come, every shard its share."""
 
+    # Traces
+    otel_endpoint: str = ""
+    """URL of an OpenTelemetry collector that gets spans of what HTTP and gRPC serve, by OTLP over HTTP; empty: none."""
+    otel_sample: float = 1.0
+    """Share of requests that are told of, of those whose client says nothing of it."""
+
     # Log
     log_level: LogLevel = "info"
     """Least level that is written."""
@@ -392,6 +399,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "api_workers": (1, 64),
     "metrics_queues_max": (0, _MANY),
     "metrics_times_max": (0, 10_000),
+    "otel_sample": (0, 1),
     "webhook_timeout_ms": (10, 10 * 60_000),
     "webhook_retry_ms": (1, DAY_MS),
     "webhook_retry_max_ms": (1, DAY_MS),
@@ -471,6 +479,7 @@ def allowed(name: str) -> str:
         "auth_tokens": "a list of texts, or one text with commas",
         "webhook_allow": "a list of networks, addresses and host names, or one text with commas",
         "database_url": database_url.ALLOWED,
+        "otel_endpoint": "an http or https URL, or nothing",
     }.get(name, "a text" if name in _TEXTS else "a path")
 
 
@@ -585,7 +594,17 @@ def _fits(name: str, kind: Any, value: object) -> bool:
         return isinstance(value, (int, kind)) and not isinstance(value, bool) and low <= value <= high
     if name == "webhook_allow":
         return isinstance(value, tuple) and all(map(_is_target, value))
+    if name == "otel_endpoint":
+        return not value or _is_web_url(str(value))
     return name != "host" or bool(value)
+
+
+def _is_web_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in ("http", "https") and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        return False
 
 
 _HOST_NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z_-])?[a-z0-9_.-]*\.?", re.IGNORECASE)

@@ -25,6 +25,7 @@ from typing import Final
 import structlog
 
 from flashq.access.book import TokenBook
+from flashq.api.spans import check_spans
 from flashq.cluster import roles
 from flashq.cluster.children import SUPERVISED, Child, how_it_ended, mono_ms, preload, spawn
 from flashq.cluster.console import Console
@@ -80,7 +81,8 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
     started_ms = mono_ms()
     parts = roles.components(settings) if components is None else components
     configure_logs(settings)
-    server_context(settings)  # raises before anything is started
+    server_context(settings)  # raises before anything is started; so does the next
+    check_spans(settings)
     if is_open_to_others(settings):
         log.warning("without TLS tokens and jobs can be read on the way: see tls_cert", host=settings.host)
     with contextlib.ExitStack() as stack:

@@ -12,6 +12,7 @@ from flashq.api.grpc.queue_service import QueueService
 from flashq.api.grpc.sealing import Sealing
 from flashq.api.grpc.server import GrpcServer
 from flashq.api.grpc.streams import Streams
+from flashq.api.spans import open_spans
 from flashq.api.ways import Ways
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
 from flashq.transport.shared_memory import SharedState
@@ -68,10 +69,11 @@ class Process:
         certificates = Certificates(settings)
         ctx.control.on_reload.append(certificates.reload)
         desk = Desk(ways, self._peers.access, self._next_gid)
+        self._spans = open_spans(settings, ctx.name)
         self._server = GrpcServer(
             _address(ctx), desk, QueueService(desk, settings.max_batch), Streams(desk),
             CommandService(desk, ways, self._next_gid), settings.frame_bytes_max,
-            Sealing(settings, certificates) if certificates.context is not None else None,
+            Sealing(settings, certificates) if certificates.context is not None else None, self._spans,
         )  # fmt: skip
         self._health: set[asyncio.Task[None]] = set()
         self.stop_ordered = asyncio.Event()
@@ -89,6 +91,8 @@ class Process:
     async def stop(self) -> None:
         """Returns when what was asked is answered and all is closed."""
         await self._server.stop(self._ctx.settings.stop_timeout_ms / 1_000 / STOP_SHARE)
+        if self._spans is not None:
+            await self._spans.stop()
         await self._peers.stop()
         self._state.close()
 

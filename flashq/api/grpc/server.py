@@ -24,6 +24,8 @@ from flashq.api.grpc.messages import parsed
 from flashq.api.grpc.queue_service import QueueService
 from flashq.api.grpc.sealing import Sealing
 from flashq.api.grpc.streams import Streams
+from flashq.api.grpc.tracing import Traced
+from flashq.api.spans import Spans
 
 if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[bytes, bytes]  # a generic class to those who check, not to those who run
@@ -51,7 +53,7 @@ class GrpcServer:
 
     def __init__(
         self, address: str, desk: Desk, queues: QueueService, streams: Streams, commands: CommandService,
-        message_bytes_max: int, sealing: Sealing | None,
+        message_bytes_max: int, sealing: Sealing | None, spans: Spans | None = None,
     ) -> None:  # fmt: skip
         """`address`: "host:port", of which nobody else listens. `sealing`: TLS, if it is spoken."""
         self._sealing = sealing
@@ -62,7 +64,7 @@ class GrpcServer:
         self._idle.set()
         self._health = aio_health.HealthServicer()
         self._server = grpc.aio.server(
-            interceptors=[_Gate(desk)],
+            interceptors=[_Gate(desk), *([Traced(spans)] if spans is not None else ())],
             options=[
                 ("grpc.so_reuseport", 0),  # with it another program could take half of our clients in silence
                 ("grpc.max_receive_message_length", message_bytes_max),

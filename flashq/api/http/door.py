@@ -14,7 +14,18 @@ from typing import Final
 import structlog
 
 from flashq.access.access import SERVER, Access
-from flashq.api.http.asgi import App, Bodies, ClientLeft, Receive, Scope, Send, discard_body, respond, too_large
+from flashq.api.http.asgi import (
+    App,
+    Bodies,
+    ClientLeft,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    discard_body,
+    respond,
+    too_large,
+)
 from flashq.api.http.commanding import command_of_body, status_of_reply
 from flashq.api.http.compression import compressed
 from flashq.api.http.cors import Cors
@@ -27,6 +38,8 @@ from flashq.api.http.live.targets import is_stream, of_stream, query_of
 from flashq.api.http.marks import CLIENT, PRINCIPAL, REAL
 from flashq.api.http.plans import Plan
 from flashq.api.http.routing import Found, Tree
+from flashq.api.http.tracing import note_status, span_attributes
+from flashq.api.spans import Spans
 from flashq.api.ways import Ways
 from flashq.errors import FlashqError
 
@@ -49,7 +62,7 @@ class Door:
 
     def __init__(
         self, ways: Ways, behind: App, *, access: Access, cors: Cors, bodies: Bodies,
-        hub: Hub, sockets: Sockets,
+        hub: Hub, sockets: Sockets, spans: Spans | None = None,
     ) -> None:  # fmt: skip
         """`behind` serves what is no command."""
         self._ways = ways
@@ -59,6 +72,7 @@ class Door:
         self._bodies = bodies
         self._hub = hub
         self._sockets = sockets
+        self._spans = spans
         self._tree = Tree()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,8 +116,10 @@ class Door:
         client.principal = principal = (
             SERVER if found is None and self._is_open(path) else seen.principal(self._access, client.host)
         )
-        if found is not None:
+        if found is not None and self._spans is None:
             await self._command(scope, receive, send, seen, found, principal, real=real)
+        elif found is not None:
+            await self._traced(scope, receive, send, seen, found, principal, real=real)
         elif path == COMMAND[real]:
             await self._any_command(scope, receive, send, seen, principal, real=real)
         else:
@@ -146,6 +162,31 @@ class Door:
         if status == 503:
             headers.append((b"retry-after", b"1"))
         await respond(send, status, headers, body)
+
+    async def _traced(
+        self, scope: Scope, receive: Receive, send: Send, seen: Seen, found: Found, principal: str, *, real: bool
+    ) -> None:  # fmt: skip
+        """As `_command`, in a span."""
+        plan = found.plans.get(scope["method"])
+        if self._spans is None or plan is None:
+            await self._command(scope, receive, send, seen, found, principal, real=real)
+            return
+        attributes = span_attributes(plan, scope["method"], found.params, scope[CLIENT].host)
+        with self._spans.span(plan.route.command, seen.trace() or "", attributes) as span:
+
+            async def noting(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    note_status(span, message["status"])
+                await send(message)
+
+            try:
+                await self._command(scope, receive, noting, seen, found, principal, real=real)
+            except HttpFailure as failure:
+                note_status(span, failure.status)
+                raise
+            except ClientLeft:
+                span.note("error.type", "client left")
+                raise
 
     async def _any_command(
         self, scope: Scope, receive: Receive, send: Send, seen: Seen, principal: str, *, real: bool

@@ -18,6 +18,7 @@ from flashq.api.http.live.sockets import Sockets
 from flashq.api.http.pages.page import Host
 from flashq.api.http.server import HttpServer
 from flashq.api.http.workers import WORKER_BEAT, Workers, decode_worker
+from flashq.api.spans import open_spans
 from flashq.api.ways import Ways
 from flashq.transport.answering import OnNotice
 from flashq.transport.child import EXIT_STOPPED, ChildContext, Order, PeerGone, PeerReady
@@ -82,12 +83,13 @@ class Process:
             ctx.name, settings, self._state, ways, self._history, self._workers, self._count, access,
             ctx.control.changed, ctx.control.restart,
         )  # fmt: skip
+        self._spans = open_spans(settings, ctx.name)
         self._hub = Hub(ways, self._peers.following, settings.shards, access)
         dashboard = Dashboard(host, ctx.gid(0), settings.dashboard_interval_ms / 1_000)
         sockets = Sockets(self._hub, dashboard, access=access, cors=cors, auth_s=settings.preauth_timeout_ms / 1_000)
         door = Door(
             ways, make_app(host), access=access, cors=cors, hub=self._hub, sockets=sockets,
-            bodies=Bodies(settings.frame_bytes_max, BODIES_BYTES_MAX),
+            bodies=Bodies(settings.frame_bytes_max, BODIES_BYTES_MAX), spans=self._spans,
         )  # fmt: skip
         self._server = HttpServer(ctx, door, ways.forwarder)
         self._standing = Standing(asyncio.get_running_loop(), access, lambda: self._server.sweep(access.stands))
@@ -106,6 +108,8 @@ class Process:
         await self._hub.stop()
         await self._server.stop()
         self._history.stop()
+        if self._spans is not None:
+            await self._spans.stop()
         await self._peers.stop()
         self._state.close()
 
