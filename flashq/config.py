@@ -268,6 +268,8 @@ class Settings:
     """Least level that is written."""
     log_format: LogFormat = "console"
     """Lines for people, or JSON for machines."""
+    slow_tick_ms: int = 250
+    """A tick of a shard that takes so long gets a line, one a second at most."""
 
     def __post_init__(self) -> None:
         for name in ("data", "run", "archive_dir", "unix_socket", "tls_cert", "tls_key", "tls_client_ca"):
@@ -400,6 +402,7 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "metrics_queues_max": (0, _MANY),
     "metrics_times_max": (0, 10_000),
     "otel_sample": (0, 1),
+    "slow_tick_ms": (1, DAY_MS),
     "webhook_timeout_ms": (10, 10 * 60_000),
     "webhook_retry_ms": (1, DAY_MS),
     "webhook_retry_max_ms": (1, DAY_MS),

@@ -15,6 +15,7 @@ write to the data folder.
 import contextlib
 import fcntl
 import os
+import pwd
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from flashq.access import audit
 from flashq.access.scopes import scopes_of
 from flashq.access.tokens import NamedToken, check_name, digest_of, new_secret
 from flashq.errors import ConfigError, Duplicate, InvalidArgument, LimitExceeded, TokenNotFound
@@ -45,6 +47,8 @@ class Content(msgspec.Struct, frozen=True):
     serial: int
     """The largest that was ever given."""
     tokens: tuple[NamedToken, ...] = ()
+    audited: audit.Position = audit.Position()
+    """How far the log of changes goes."""
 
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -100,13 +104,15 @@ class TokenBook:
 
     def create(
         self, name: str, *, role: str | None = None, queues: tuple[str, ...] = (), scopes: tuple[str, ...] = (),
-        expires_in_ms: int | None = None,
+        expires_in_ms: int | None = None, by: str = "",
     ) -> tuple[NamedToken, str]:  # fmt: skip
-        """A new token and its secret. Raises InvalidArgument, Duplicate for a name in use, LimitExceeded."""
+        """A new token and its secret. `by`: who wants it, for the log; empty: who runs this process. Raises
+        InvalidArgument, Duplicate for a name in use, LimitExceeded.
+        """
         check_name(name)
         found = scopes_of(role, queues, scopes)
         _check_duration("expires_in_ms", expires_in_ms, least=1)
-        with self._changing() as book:
+        with self._changing("created", by) as book:
             if any(token.name == name and not token.revoked_at for token in book.content.tokens):
                 raise Duplicate(f"Token '{name}' already exists")
             if sum(not token.revoked_at for token in book.content.tokens) >= TOKENS_MAX:
@@ -116,13 +122,13 @@ class TokenBook:
                 name=name, serial=book.content.serial + 1, digest=digest_of(secret), scopes=tuple(map(str, found)),
                 role=role or "", created_at=now, expires_at=now + expires_in_ms if expires_in_ms else 0,
             )  # fmt: skip
-            book.content = Content(1, token.serial, (*book.content.tokens, token))
+            book.add(token)
         return token, secret
 
-    def rotate(self, name: str, *, grace_ms: int = 0) -> tuple[NamedToken, str]:
+    def rotate(self, name: str, *, grace_ms: int = 0, by: str = "") -> tuple[NamedToken, str]:
         """A new secret for a token; the old one is good for `grace_ms` more. Raises TokenNotFound, InvalidArgument."""
         _check_duration("grace_ms", grace_ms, least=0)
-        with self._changing() as book:
+        with self._changing("rotated", by) as book:
             old, now, secret = book.get(name), self._now_ms(), new_secret()
             token = msgspec.structs.replace(
                 old, digest=digest_of(secret), rotated_at=now, old_digest=old.digest if grace_ms else "",
@@ -131,25 +137,31 @@ class TokenBook:
             book.put(old, token)
         return token, secret
 
-    def revoke(self, name: str) -> NamedToken:
+    def revoke(self, name: str, *, by: str = "") -> NamedToken:
         """A token that opens nothing any more. Raises TokenNotFound."""
-        with self._changing() as book:
+        with self._changing("revoked", by) as book:
             old = book.get(name)
             token = msgspec.structs.replace(old, revoked_at=self._now_ms())
             book.put(old, token)
         return token
 
     @contextlib.contextmanager
-    def _changing(self) -> "Iterator[_Draft]":
+    def _changing(self, act: str, by: str) -> "Iterator[_Draft]":
         self.prepare()
         with open(self.folder / GENERATION, "r+b", buffering=0) as lock:
             # Held for some milliseconds by whoever changes the book; it ends with its process.
             fcntl.flock(lock, fcntl.LOCK_EX)
             draft = _Draft(self.read() or EMPTY)
             yield draft
-            gone = self._now_ms() - REVOKED_KEPT_MS
+            now, changed = self._now_ms(), draft.changed
+            assert changed is not None, "whoever changes the book says which token"
+            gone = now - REVOKED_KEPT_MS
             kept = tuple(one for one in draft.content.tokens if not one.revoked_at or one.revoked_at > gone)
-            self._write(msgspec.structs.replace(draft.content, tokens=kept))
+            audited = audit.append(
+                self.folder, draft.content.audited, at=now, by=by or f"system user {_user()}", act=act,
+                token=changed.name, serial=changed.serial, scopes=changed.scopes,
+            )  # fmt: skip
+            self._write(msgspec.structs.replace(draft.content, tokens=kept, audited=audited))
             generation = int.from_bytes(os.pread(lock.fileno(), 8, 0), "little") + 1
             os.pwrite(lock.fileno(), generation.to_bytes(8, "little"), 0)
 
@@ -166,6 +178,10 @@ class TokenBook:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+    def log(self) -> tuple[list[audit.Entry], str]:
+        """All changes that were made, and what is wrong with the log; empty: nothing."""
+        return audit.read(self.folder, (self.read() or EMPTY).audited)
 
     # -- when tokens were shown
 
@@ -189,6 +205,7 @@ class TokenBook:
 class _Draft:
     def __init__(self, content: Content) -> None:
         self.content = content
+        self.changed: NamedToken | None = None
 
     def get(self, name: str) -> NamedToken:
         for token in self.content.tokens:
@@ -196,9 +213,24 @@ class _Draft:
                 return token
         raise TokenNotFound(f"Token '{name[:80]}' not found")
 
+    def add(self, token: NamedToken) -> None:
+        self.content = msgspec.structs.replace(
+            self.content, serial=token.serial, tokens=(*self.content.tokens, token)
+        )  # fmt: skip
+        self.changed = token
+
     def put(self, old: NamedToken, new: NamedToken) -> None:
+        self.changed = new
         tokens = tuple(new if token is old else token for token in self.content.tokens)
         self.content = msgspec.structs.replace(self.content, tokens=tokens)
+
+
+def _user() -> str:
+    """Who runs this process."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # containers know numbers without a name
+        return str(os.getuid())
 
 
 def _check_duration(name: str, value: int | None, *, least: int) -> None:

@@ -1,17 +1,19 @@
-"""flashq auth create, list, rotate, revoke, matrix: named tokens, kept in the data folder."""
+"""flashq auth create, list, rotate, revoke, log, matrix: named tokens, kept in the data folder."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
+from flashq.access.audit import LOG
 from flashq.access.book import TokenBook
 from flashq.access.scopes import ROLES, VERBS
 from flashq.access.views import view_of, views_of
 from flashq.cli import matrix as matrices
 from flashq.cli.options import ConfigOption, JsonOption, duration_ms, maybe_duration_ms
-from flashq.cli.output import say, say_json, say_table, told
+from flashq.cli.output import REFUSED, end, say, say_json, say_table, told
 from flashq.config import load
 from flashq.errors import ConfigError
 
@@ -91,6 +93,22 @@ def revoke(
         token = book.revoke(name)
         _tell(book)
     say_json(view_of(book, token)) if as_json else say("revoked")
+
+
+@app.command(epilog="Example: flashq auth log --json")
+def log(data: DataOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Who made, rotated or revoked which token, the oldest first. Exit code 1 if the log was tampered with."""
+    with told():
+        book = _book(data, config)
+        entries, fault = book.log()
+    if as_json:
+        say_json({"entries": [msgspec.to_builtins(entry) for entry in entries], "fault": fault or None})
+    else:
+        columns = ("no", "when", "by", "act", "token", "scopes")
+        lines = [(str(e.no), _shown(e.at), e.by, e.act, e.token, e.scopes) for e in entries]
+        say_table(columns, lines, texts=len(columns))
+    if fault:
+        end(REFUSED, f"{book.folder / LOG}: {fault}")
 
 
 @app.command(epilog="Example: flashq auth matrix --json")

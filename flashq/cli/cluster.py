@@ -1,9 +1,9 @@
-"""flashq cluster start, status, stop."""
+"""flashq cluster start, status, stop, log-level."""
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, cast
 
 import msgspec
 import typer
@@ -11,7 +11,7 @@ import typer
 from flashq.cli.options import ConfigOption, JsonOption
 from flashq.cli.output import UNREACHABLE, end, say, say_json, told
 from flashq.cli.status_page import say_status
-from flashq.config import load, run_candidates
+from flashq.config import LogLevel, load, run_candidates
 from flashq.errors import ConfigError
 
 app = typer.Typer(help="Start a cluster, look at it, stop it.", no_args_is_help=True)
@@ -121,6 +121,27 @@ def stop(run: RunOption = None, data: DataOption = None, as_json: JsonOption = F
     with told():
         health.stop(_running(run, data))
     say_json({"ok": True}) if as_json else say("stopped")
+
+
+@app.command("log-level", epilog="Example: flashq cluster log-level debug --data ./data")
+def log_level(
+    level: Annotated[str, typer.Argument(metavar="debug|info|warning|error")],
+    run: RunOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Change the least level that a running cluster writes, until it is started again."""
+    from flashq.cluster import health
+    from flashq.cluster.log_level import LEVELS, say_level
+
+    with told():
+        if level not in LEVELS:
+            raise ConfigError(f"log level {level[:64]!r}: allowed is one of {', '.join(LEVELS)}")
+        folder = _running(run, data)
+        status = health.read_status(folder)
+        say_level(folder, cast(LogLevel, level))
+        health.reload(Path(status.data))
+    say_json({"ok": True, "level": level}) if as_json else say(f"writes {level} and above")
 
 
 def _running(run: Path | None, data: Path | None) -> Path:

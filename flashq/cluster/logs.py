@@ -3,19 +3,13 @@
 import io
 import logging
 import sys
-from typing import Any, Final, TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
 
 from flashq.access.redaction import RedactingFormatter, Redaction
+from flashq.cluster.log_level import LEVELS
 from flashq.config import Settings
-
-_LEVELS: Final = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
 
 
 class _Lines(io.TextIOBase):
@@ -70,7 +64,7 @@ def configure_logs(settings: Settings) -> None:
             renderer,
             lambda logger, name, line: redaction(str(line)),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[settings.log_level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.log_level]),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Lines(sys.stderr))),
         cache_logger_on_first_use=False,
     )

@@ -34,6 +34,7 @@ from flashq.cluster.folders import RunFolder, lock_data
 from flashq.cluster.layout import open_layout
 from flashq.cluster.linux import raise_descriptor_limit
 from flashq.cluster.listeners import GRPC, HTTP, address_of, close_listeners, open_doors
+from flashq.cluster.log_level import follow_level, forget_level
 from flashq.cluster.logs import configure_logs
 from flashq.cluster.roles import Component
 from flashq.cluster.slot_map import SlotMap, first_map
@@ -94,6 +95,7 @@ def run(settings: Settings, components: Sequence[Component] | None = None) -> in
         folder = RunFolder.open(settings.run)
         stack.callback(folder.close)
         slots, database_run = _slots(settings)
+        forget_level(settings.run)
         raise_descriptor_limit()
         doors = open_doors(settings, dict.fromkeys(part.role.doors for part in parts if part.role.doors))
         stack.callback(_close_doors, doors)
@@ -203,6 +205,7 @@ class Supervisor:
     def _start(self, child: Child) -> None:
         def context(control: Control) -> ChildContext:
             doors = tuple(self._doors_of(child))
+            control.on_reload.append(lambda: follow_level(self._settings.run))
             number = child.component.number
             return ChildContext(
                 self._settings, child.name, number, incarnation, self._settings.run, control, doors, self._database_run
@@ -412,7 +415,8 @@ class Supervisor:
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
-            log.info("reading tokens and certificates again")
+            follow_level(self._settings.run)
+            log.info("reading tokens and certificates again, and how much is to be written here")
             self._reload()
         elif self._again:
             log.info("stopping for good", signal=signal.Signals(number).name)

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from time import monotonic_ns
 from typing import Final
 
+import structlog
+
 from flashq.clock import Clock
 from flashq.engine.engine import Engine
 from flashq.engine.hook_deliveries import fire
@@ -27,6 +29,8 @@ from flashq.storage.contract import Journal
 
 _DUE_AT_ONCE: Final = 8
 HEARTBEAT_S: Final = 1.0
+SLOW_EVERY_MS: Final = 1_000
+log = structlog.get_logger()
 _NEVER: Final = 1 << 62
 
 
@@ -36,7 +40,7 @@ class ShardLoop:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, clock: Clock, engine: Engine, journal: Journal,
         dispatcher: ShardDispatcher, gauges: Gauges, on_fault: Callable[[StorageError], None],
-        deadline_ms: int,
+        deadline_ms: int, slow_ms: int = 250,
     ) -> None:  # fmt: skip
         self._loop = loop
         self._clock = clock
@@ -55,6 +59,9 @@ class ShardLoop:
         self._seq = 0
         """The last record appended."""
         self.holding = Holding(loop, clock, dispatcher, self.postman, journal, deadline_ms)
+        self._slow_ns = slow_ms * 1_000_000
+        self._slow_num = self._slow_again_ms = 0
+        """Slow ticks since the last line about one, and when the next may be written."""
         self.faulty = False
         self._stopped = False
         dispatcher.publish = self._publish
@@ -88,7 +95,10 @@ class ShardLoop:
                 self._on_fault(e)
             after_ns = monotonic_ns()
             # When the tick began is known to the millisecond: a third clock reading a tick is not worth more.
-            self._gauges.times.add(after_ns - engine.mono_ms * 1_000_000, after_ns - before_ns)
+            tick_ns = after_ns - engine.mono_ms * 1_000_000
+            self._gauges.times.add(tick_ns, after_ns - before_ns)
+            if tick_ns > self._slow_ns:
+                self._slow(tick_ns, after_ns - before_ns, len(events))
         waiting: list[Release] | None = None
         if self._seq > self._journal.durable_seq:
             waiting = self.holding.hold(self._seq, engine.mono_ms)
@@ -110,6 +120,17 @@ class ShardLoop:
         ):  # fmt: skip
             self._arm()
         return waiting
+
+    def _slow(self, tick_ns: int, commit_ns: int, events: int) -> None:
+        """Say so, once a second: of a shard that has more to do than it can every tick is slow."""
+        self._slow_num += 1
+        now_ms = self._clock.mono_ms()
+        if now_ms >= self._slow_again_ms:
+            log.warning(
+                "slow tick", shard=self._dispatcher.shard, took_ms=tick_ns // 1_000_000,
+                commit_ms=commit_ns // 1_000_000, events=events, slow_ticks=self._slow_num,
+            )  # fmt: skip
+            self._slow_num, self._slow_again_ms = 0, now_ms + SLOW_EVERY_MS
 
     def _publish(self) -> None:
         self._gauges.write_rest(self.engine)

@@ -202,7 +202,7 @@ class Shard:
         )  # fmt: skip
         self.loop = ShardLoop(
             self._loop, self._clock, self.engine, self._journal, self.dispatcher, self._gauges, self._on_fault,
-            settings.request_deadline_ms,
+            settings.request_deadline_ms, settings.slow_tick_ms,
         )  # fmt: skip
         self._gateway: Gateway = make_gateway(
             self._loop, self._clock, settings, self.dispatcher, self._access, on_begin=self.engine.begin,

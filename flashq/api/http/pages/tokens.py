@@ -37,6 +37,11 @@ def _book(asked: Asked) -> TokenBook:
     return book
 
 
+def _who(asked: Asked) -> str:
+    """For the log of changes."""
+    return f"{asked.principal} from {asked.client.host}"
+
+
 def _known(asked: Asked) -> None:
     """Have every process read the book again; each finds out by itself at its next look, but for what is idle."""
     asked.host.access.refresh()
@@ -52,7 +57,7 @@ async def _create(asked: Asked) -> Any:
     # In a thread: it waits for the disk.
     token, secret = await asyncio.to_thread(
         book.create, body.name, role=body.role, queues=tuple(body.queues),
-        scopes=tuple(body.scopes), expires_in_ms=body.expires_in_ms,
+        scopes=tuple(body.scopes), expires_in_ms=body.expires_in_ms, by=_who(asked),
     )  # fmt: skip
     _known(asked)
     return {**view_of(book, token), "secret": secret}
@@ -60,14 +65,16 @@ async def _create(asked: Asked) -> Any:
 
 async def _rotate(asked: Asked) -> Any:
     book = _book(asked)
-    token, secret = await asyncio.to_thread(book.rotate, asked.path["name"], grace_ms=asked.body.grace_ms)
+    token, secret = await asyncio.to_thread(
+        book.rotate, asked.path["name"], grace_ms=asked.body.grace_ms, by=_who(asked)
+    )
     _known(asked)
     return {**view_of(book, token), "secret": secret}
 
 
 async def _revoke(asked: Asked) -> Any:
     book = _book(asked)
-    token = await asyncio.to_thread(book.revoke, asked.path["name"])
+    token = await asyncio.to_thread(book.revoke, asked.path["name"], by=_who(asked))
     _known(asked)
     return view_of(book, token)
 
