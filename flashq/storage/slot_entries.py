@@ -13,7 +13,7 @@ from flashq.storage.hook_sections import delivery_key
 from flashq.storage.sections import aimed_key, pair_key
 from flashq.storage.thin import Key
 
-OF_SHARDS: Final = frozenset(("defaults", "hook", "hooks_version"))
+OF_SHARDS: Final = frozenset(("defaults", "hook", "hooks_version", "chosen"))
 """Kinds that each shard has for itself."""
 OF_MOMENTS: Final = frozenset(("draft", "part", "arriving"))
 """Kinds that end before a slot may leave."""
