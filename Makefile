@@ -1,7 +1,7 @@
 # make start    install into ./.venv and start a cluster on ./data
 # make test     install what tests need and run them
 # make check    what CI runs: style, types, import rules, known holes, tests
-# make conformance   the protocol from outside: ADDR=host:port asks a running server, SHARDS=1|2|32 starts one so large,
+# make conformance   the protocol from outside, over every door: ADDR=host:port asks a running server, SHARDS=1|2|32 starts one so large,
 #                    DATABASE=psycopg|psycopg2 on PostgreSQL
 # make load     measure (see python -m loadtest --help);   make soak    the long campaigns
 #

@@ -23,9 +23,15 @@ READ_S: Final = 20.0
 
 def encoded(codec: str, request: object) -> bytes:
     """One request as it travels."""
+    return framed(codec, packed(codec, request))
+
+
+def packed(codec: str, request: object) -> bytes:
+    """One request without a frame."""
     if codec == TEXT:
-        return json.dumps(request, separators=(",", ":")).encode() + b"\n"
-    return framed(codec, msgpack.packb(request))
+        return json.dumps(request, separators=(",", ":")).encode()
+    packed: bytes = msgpack.packb(request)
+    return packed
 
 
 def framed(codec: str, body: bytes) -> bytes:
@@ -38,7 +44,8 @@ class Peer:
 
     def __init__(self, sock: socket.socket, codec: str) -> None:
         sock.settimeout(READ_S)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.codec = codec
         self._buffer = bytearray()
