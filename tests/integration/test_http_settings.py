@@ -1,5 +1,6 @@
 """Settings that are chosen over HTTP have effect on every shard, last over restarts, and can be taken back."""
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_totals_count_anew_when_they_are_reset(cluster: Cluster, web: Web) -> No
 
 def test_restart_over_http_is_an_orderly_one_and_reads_the_configuration_again() -> None:
     settings = {"AUTH_TOKENS": TOKEN}
-    with Cluster(shards=2, durability="commit", http=True, settings=settings) as cluster:
+    with Cluster(shards=2, durability="commit", http=True, grpc=True, settings=settings) as cluster:
         with Web(cluster) as stranger:
             assert stranger.ask("POST", "/server/restart").status == 401
         pids = cluster.pids()
@@ -177,3 +178,17 @@ def test_restart_over_http_is_an_orderly_one_and_reads_the_configuration_again()
             assert web.ok("GET", "/health")["uptime_ms"] < max(uptime, 60_000)
             assert web.ok("POST", f"/jobs/{job['id']}/ack") is None
         assert cluster.stop() == 0
+
+
+def test_signal_during_a_restart_has_the_cluster_stop_for_good() -> None:
+    with Cluster(shards=1, durability="commit", http=True) as cluster:
+        with Web(cluster) as web:
+            web.ok("POST", "/queues/q/jobs", {"data": 1})
+            web.ok("POST", "/server/restart")
+        cluster.wait_output("restarting: stopping in order first")
+        # By default, where all has ended and the new interpreter has not come far enough to hear it.
+        assert cluster.stop() in (0, -signal.SIGTERM)
+        assert not cluster.running()
+        cluster.start()
+        with Web(cluster) as web:
+            assert web.ok("GET", "/queues/q/count") == 1
