@@ -95,6 +95,12 @@ COMMANDS: Final[Mapping[str, Need]] = {
 }  # fmt: skip
 """Every command of the protocol."""
 
+CALLS: Final[Mapping[str, str]] = {
+    "Push": "PUSH", "PushBatch": "PUSHB", "Pull": "PULL", "PullBatch": "PULLB", "Ack": "ACK", "AckBatch": "ACKB",
+    "Fail": "FAIL", "GetState": "GETSTATE", "Stats": "STATS", "StreamJobs": "PULLB", "ProcessJobs": "PULLB",
+}  # fmt: skip
+"""Calls of gRPC's QueueService -> the command that each stands for."""
+
 PAGES: Final[Mapping[str, Need]] = {
     **dict.fromkeys(("GET /health", "GET /ready", "GET /metrics/prometheus"), OPEN),
     **dict.fromkeys(("GET /metrics", "GET /metrics/history", "GET /workers", "GET /system/metrics",

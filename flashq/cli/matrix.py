@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from flashq.access.needs import COMMANDS, OPEN, STREAMS, Need, On, need_of_page
+from flashq.access.needs import CALLS, COMMANDS, OPEN, STREAMS, Need, On, need_of_page
 from flashq.access.scopes import ROLES, Reach, scopes_of
 
 
@@ -37,6 +37,12 @@ def rows() -> Iterator[Row]:
     for stream, need in STREAMS.items():
         door, _, path = stream.partition(" ")
         yield _row("WebSocket" if door == "WS" else "SSE", f"GET {path}", need)
+    for call, command in CALLS.items():
+        yield _row("gRPC", f"QueueService/{call}", COMMANDS[command])
+    for call in ("Command", "Session"):
+        for command, need in COMMANDS.items():
+            if command not in ("SUBSCRIBE", "UNSUBSCRIBE"):
+                yield _row("gRPC", f"CommandService/{call} {command}", need)
 
 
 def _row(door: str, route: str, need: Need) -> Row:

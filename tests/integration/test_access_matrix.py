@@ -146,8 +146,11 @@ def _handshake(cluster: Cluster, path: str, token: str) -> int:
         return refused.response.status_code
 
 
-def test_matrix_has_all_commands_at_both_doors() -> None:
-    for door, form in (("TCP, Unix", "{}"), ("HTTP", "POST /api/command {}")):
+def test_matrix_has_all_commands_at_all_doors() -> None:
+    for door, form in (
+        ("TCP, Unix", "{}"), ("HTTP", "POST /api/command {}"), ("gRPC", "CommandService/Command {}"),
+        ("gRPC", "CommandService/Session {}"),
+    ):  # fmt: skip
         routes = {row.route for row in MATRIX if row.door == door}
         missing = {c for c in COMMANDS if form.format(c) not in routes} - {"SUBSCRIBE", "UNSUBSCRIBE"}
         assert missing == set()
