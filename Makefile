@@ -1,8 +1,8 @@
 # make start    install into ./.venv and start a cluster on ./data
 # make test     install what tests need and run them
 # make check    what CI runs: style, types, import rules, known holes, tests
-# make conformance   the protocol from outside, over every door: ADDR=host:port asks a running server, SHARDS=1|2|32 starts one so large,
-#                    DATABASE=psycopg|psycopg2 on PostgreSQL
+# make conformance   the protocol from outside, over every door: ADDR=host:port asks a running server, by TCP alone,
+#                    SHARDS=1|2|32 starts one so large, DATABASE=psycopg|psycopg2 on PostgreSQL
 # make load     measure (see python -m loadtest --help);   make soak    the long campaigns
 #
 # Variables: ARGS="..." goes to the command; JOBS=4 is the number of test processes; PYTHON=python3.12 picks one.

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from loadtest import by_id, due, flowing, listening, optioned, restarting, schedules, tenants, web
+from loadtest import by_id, due, flowing, listening, optioned, restarting, rpc, schedules, tenants, web
 from loadtest.trials import Bound, Trial
 
 TRIALS: Final = (
@@ -60,4 +60,6 @@ TRIALS: Final = (
         web.http_batch,
         (Bound(web.BATCH_PUSH, 500), Bound(web.BATCH_TAKE, 300)),
     ),
+    Trial("grpc-unary", "gRPC: Push of a small job", rpc.grpc_unary, (Bound(rpc.RATE, 0.6, rpc.BARE_RATE),)),
+    Trial("grpc-batch", "gRPC: PushBatch of 1000", rpc.grpc_batch, (Bound(rpc.BATCH_PUSH, 350),)),
 )

@@ -25,6 +25,7 @@ ECHO: Final = "echo"
 SYNCED_ECHO: Final = "echo + fdatasync"
 BEANSTALKD: Final = "beanstalkd"
 BARE_HTTP: Final = "bare ASGI"
+BARE_RPC: Final = "bare grpc.aio"
 DATABASES: Final = ("psycopg", "psycopg2")
 """Drivers, in the place of a durability: flashq on PostgreSQL with its syncs on."""
 
@@ -92,6 +93,10 @@ class Servers(contextlib.ExitStack):
     def bare_http(self) -> Server:
         """A bare ASGI function."""
         return self._start(BARE_HTTP, Echo(), [sys.executable, "-m", "loadtest.bare"])
+
+    def bare_rpc(self) -> Server:
+        """A bare grpc.aio method."""
+        return self._start(BARE_RPC, Echo(), [sys.executable, "-m", "loadtest.bare_rpc"])
 
     def beanstalkd(self) -> Server:
         """In memory, as it is by default. Raises SystemExit if it is not installed."""

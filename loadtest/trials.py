@@ -37,15 +37,19 @@ class Site(contextlib.ExitStack):
         """A size as it is measured, or as a test has it."""
         return small if self._small else full
 
-    def cluster(self, *, http: bool = False) -> Cluster:
+    def cluster(self, *, http: bool = False, grpc: bool = False) -> Cluster:
         """Start a cluster of two shards."""
         self._clusters += 1
         data = self._folder / f"{self._clusters}"
-        return self.enter_context(Cluster(shards=2, durability=self._durability, data=data, http=http))
+        return self.enter_context(Cluster(shards=2, durability=self._durability, data=data, http=http, grpc=grpc))
 
     def bare_http(self) -> Server:
         """Start a bare ASGI function beside it."""
         return self.enter_context(Servers(self._folder)).bare_http()
+
+    def bare_rpc(self) -> Server:
+        """Start a bare grpc.aio method beside it."""
+        return self.enter_context(Servers(self._folder)).bare_rpc()
 
     def check_at_end(self, check: Callable[[], None]) -> None:
         """`check` raises unless all jobs came that were still to come after the last round."""
