@@ -10,6 +10,7 @@ import pytest
 
 from flashq.testing.cluster import Cluster
 from flashq.testing.postgres import PostgresServer
+from tests.integration.web import Web
 from tests.integration.wire import Wire, counts
 
 SETTINGS = {"FLASHQ_CHECKPOINT_BYTES": "65536"}
@@ -155,3 +156,27 @@ def test_tables_are_for_people_too(cluster: Cluster, postgres: PostgresServer) -
                 return found == [("one", "waiting", "ä")]
 
         cluster.wait_until(folded, "the job to be a row")
+
+
+def test_settings_and_traces_are_there_after_kills_and_after_a_stop(url: str) -> None:
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    with Cluster(shards=2, http=True, settings=SETTINGS | {"DATABASE_URL": url}) as cluster:
+        with Web(cluster) as web, connect(cluster) as c:
+            web.ok("POST", "/settings/queue-defaults", {"default_max_attempts": 7})
+            for queue in QUEUES:
+                c.ok("PUSH", queue=queue, data=1, trace=trace)
+        for ended in ("shards", "stopped"):
+            if ended == "shards":
+                pids = {name: cluster.kill(name) for name in ("shard-00", "shard-01")}
+                for name, pid in pids.items():
+                    cluster.wait_serving(name, other_than=pid)
+            else:
+                assert cluster.stop() == 0
+                cluster.start()
+            with connect(cluster) as c:
+                for queue in QUEUES:
+                    pushed = c.ok("PUSH", queue=queue, data=2, priority=-1)["id"]
+                    assert c.ok("GETJOB", id=pushed)["job"]["max_attempts"] == 7
+                    c.ok("CANCEL", id=pushed)
+        with connect(cluster) as c:
+            assert [c.ok("PULL", queue=queue)["job"]["trace"] for queue in QUEUES] == [trace] * len(QUEUES)
