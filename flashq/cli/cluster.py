@@ -13,6 +13,7 @@ from flashq.cli.output import UNREACHABLE, end, say, say_json, told
 from flashq.cli.status_page import say_status
 from flashq.config import LogLevel, load, run_candidates
 from flashq.errors import ConfigError
+from flashq.protocol.slots import slot_of_queue
 
 app = typer.Typer(help="Start a cluster, look at it, stop it.", no_args_is_help=True)
 
@@ -142,6 +143,26 @@ def log_level(
         say_level(folder, cast(LogLevel, level))
         health.reload(Path(status.data))
     say_json({"ok": True, "level": level}) if as_json else say(f"writes {level} and above")
+
+
+@app.command(epilog="Example: flashq cluster move 3 --queue mail --queue film --data ./data")
+def move(
+    shard: Annotated[int, typer.Argument(help="The shard that is to have them, from 0.")],
+    queue: Annotated[list[str], typer.Option("--queue", help="A queue; may be repeated.")],
+    run: RunOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Move the slots of some queues to another shard, while the cluster serves; returns when they are there.
+
+    All queues of a slot go together. Requests for them wait for that moment, others do not.
+    """
+    from flashq.cluster import health
+
+    slots = sorted({slot_of_queue(name) for name in queue})
+    with told():
+        health.move_slots(_running(run, data), [(slot, shard) for slot in slots])
+    say_json({"ok": True, "slots": slots}) if as_json else say(f"moved {len(slots)} slots to shard {shard}")
 
 
 def _running(run: Path | None, data: Path | None) -> Path:

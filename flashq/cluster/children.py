@@ -37,7 +37,7 @@ from flashq.transport.child import (
 from flashq.transport.shared_memory import ProcessState
 
 log = structlog.get_logger()
-SUPERVISED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SUPERVISED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 """Signals that mean the supervisor."""
 EXIT_FAILED: Final = 1
 """An exception of ours that nobody expected."""

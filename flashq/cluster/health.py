@@ -3,15 +3,18 @@
 import os
 import select
 import signal
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from flashq.clock import SystemClock
 from flashq.cluster.folders import ClusterRecord, owner_of, read_record
 from flashq.cluster.linux import start_ticks
+from flashq.cluster.slot_moves import write_wanted
 from flashq.errors import ConfigError, DeadlineExceeded, Unavailable
 from flashq.transport.shard_region import REFUSING
 from flashq.transport.shared_memory import SharedState
@@ -169,6 +172,44 @@ def stop(run: str | Path, *, timeout_ms: int = 60_000) -> None:
         os.close(fd)
     if not readable:
         raise DeadlineExceeded(f"the cluster (pid {record.pid}) has not stopped within {timeout_ms} ms")
+
+
+LOOK_S: Final = 0.01
+
+
+def move_slots(
+    run: str | Path, moves: list[tuple[int, int]], *, timeout_ms: int = 60_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:  # fmt: skip
+    """Have the cluster of a run folder give slots to other shards, and wait until they are theirs.
+
+    `progress(done, all)` is called as it goes on. Raises Unavailable if no cluster runs there, ConfigError for a shard
+    that it has not, DeadlineExceeded if for so long none has moved.
+    """
+    record = _live_record(Path(run))
+    state = SharedState.attach(run)
+    try:
+        shards = state.layout.shards
+        for _, to in moves:
+            if not 0 <= to < shards:
+                raise ConfigError(f"shard {to}: the cluster has {shards} shards, 0 to {shards - 1}")
+        write_wanted(Path(run), moves)
+        os.kill(record.pid, signal.SIGUSR1)
+        done, deadline = -1, 0.0
+        while (now_done := sum(state.owner(slot) == to for slot, to in moves)) < len(moves):
+            if now_done != done:
+                done, deadline = now_done, time.monotonic() + timeout_ms / 1_000
+                if progress is not None:
+                    progress(done, len(moves))
+            if not record.alive():
+                raise Unavailable("the cluster has ended")
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"{len(moves) - done} slots have not moved within {timeout_ms} ms: see the log")
+            time.sleep(LOOK_S)  # a command's wait: shared memory tells nobody of a change
+        if progress is not None:
+            progress(len(moves), len(moves))
+    finally:
+        state.close()
 
 
 def reload(data: Path) -> bool:

@@ -37,10 +37,11 @@ from flashq.cluster.listeners import GRPC, HTTP, address_of, close_listeners, op
 from flashq.cluster.log_level import follow_level, forget_level
 from flashq.cluster.logs import configure_logs
 from flashq.cluster.roles import Component
-from flashq.cluster.slot_map import SlotMap, first_map
+from flashq.cluster.slot_map import SlotMap, first_map, write_map
+from flashq.cluster.slot_moves import Cluster, SlotMoves, read_wanted
 from flashq.cluster.timers import Timers
 from flashq.config import Settings, is_open_to_others
-from flashq.errors import StorageError
+from flashq.errors import ConfigError, StorageError
 from flashq.storage.journal_epoch import next_epoch
 from flashq.transport.child import (
     EXIT_REFUSED,
@@ -63,6 +64,7 @@ from flashq.transport.child import (
     Stop,
 )
 from flashq.transport.shared_memory import ProcessState, SharedState
+from flashq.transport.slot_orders import SlotOrder, SlotReport
 from flashq.transport.tls import server_context
 
 log = structlog.get_logger()
@@ -178,6 +180,7 @@ class Supervisor:
         self._children = [Child(component, row) for row, component in enumerate(components)]
         self._console = Console(settings)
         self._timers = Timers()
+        self._moves = SlotMoves(slots, Cluster(self._tell_shard, self._publish, self._timers.after, self._serves))
         self._selector = selectors.DefaultSelector()
         self._look_due_ms = 0
         self._announced = False
@@ -264,6 +267,44 @@ class Supervisor:
             if child.alive:
                 self._tell(child, Reload())
 
+    def _tell_shard(self, shard: int, order: SlotOrder) -> bool:
+        """An order for a shard; False if it does not serve."""
+        child = self._shard(shard)
+        if child is not None:
+            self._tell(child, order)
+        return child is not None
+
+    def _serves(self, shard: int) -> bool:
+        return self._shard(shard) is not None
+
+    def _shard(self, shard: int) -> Child | None:
+        """The process of a shard, if it serves."""
+        for child in self._children:
+            if child.component.role.has_heartbeat and child.component.number == shard:
+                return child if child.alive and child.state is ProcessState.SERVING else None
+        return None
+
+    def _publish(self, slots: SlotMap, shard: int) -> None:
+        """A slot has another owner: on disk, then for everybody to see. Who listens to `shard` listens anew."""
+        if self._settings.durability != "memory":
+            write_map(self._settings.data, slots)
+        self._slots = slots
+        self._state.set_slots(slots.owners, slots.version)
+        child = self._shard(shard)
+        if child is not None:
+            self._tell_others(child, PeerReady(child.name, child.incarnation))
+
+    def _move_slots(self) -> None:
+        """Somebody asks for slots to be moved."""
+        try:
+            wanted = read_wanted(self._settings.run, self._settings.shards)
+            if wanted and self._settings.database_url:
+                raise ConfigError("slots move to other shards only while the data is in files")
+        except ConfigError as error:
+            log.error("slots are not moved", reason=str(error))
+            return
+        self._moves.want(wanted)
+
     def _tell_others(self, child: Child, order: Order) -> None:
         for other in self._children:
             if other is not child and other.alive:
@@ -295,6 +336,8 @@ class Supervisor:
             child.probed_mono_ms = 0
         elif isinstance(report, Refused | Failed):
             child.reason = report.reason
+        elif isinstance(report, SlotReport):
+            self._moves.on_report(child.component.number, report)
         elif child.ready_mono_ms or child.restarts:
             log.info("note", component=child.name, text=report.text)
         else:
@@ -338,6 +381,8 @@ class Supervisor:
         was_ready, incarnation = child.ready_mono_ms, child.incarnation
         code = child.buried()
         self._tell_others(child, PeerGone(child.name, incarnation))
+        if child.component.role.has_heartbeat:
+            self._moves.on_gone(child.component.number)
         if self._stopping:
             self._on_stopped(child, code)
         elif code == EXIT_REFUSED:
@@ -414,7 +459,9 @@ class Supervisor:
     # -- the end
 
     def _on_signal(self, number: int) -> None:
-        if number == signal.SIGHUP:
+        if number == signal.SIGUSR1:
+            self._move_slots()
+        elif number == signal.SIGHUP:
             follow_level(self._settings.run)
             log.info("reading tokens and certificates again, and how much is to be written here")
             self._reload()

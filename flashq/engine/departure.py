@@ -68,6 +68,14 @@ def left(engine: "Engine", event: events.SlotLeft) -> None:
     engine.arriving.pop(event.slot, None)
 
 
+def slots_in(engine: "Engine") -> set[int]:
+    """Every slot that something is known of here, or is about to be. Linear in names and keys."""
+    box, names = engine.outbox, (engine.kv.entries, engine.crons.by_name, engine.crons.aimed, engine.names.bound)
+    found = {*engine.slots, *engine.arriving, *(source for source, _ in box.last_sent), *(to for _, to in box.taken)}
+    found.update(slot_of_queue(name) for some in (*names, engine.incoming, engine.queues) for name in some)
+    return found
+
+
 def queues_of(engine: "Engine", slot: int) -> list[Queue]:
     """The queues of a slot, by name."""
     return sorted((queue for queue in engine.queues.values() if queue.slot.no == slot), key=lambda queue: queue.name)

@@ -12,6 +12,7 @@ from flashq.engine.validation import check_data_size, check_duration
 from flashq.errors import DeadlineExceeded, FlashqError, JobFailed, JobNotFound, OutOfMemory
 from flashq.protocol import commands as c
 from flashq.protocol.codec import payload_of, raw
+from flashq.protocol.dispatch import Link
 from flashq.shard.verbs import Fields, Later, Request, Verb, by_id
 
 if TYPE_CHECKING:
@@ -121,9 +122,10 @@ def _history(here: "ShardDispatcher", request: Request) -> Fields:
 class WaitTicket:
     """Where the answer to a wait goes."""
 
-    __slots__ = ("codec", "later")
+    __slots__ = ("codec", "later", "link")
 
-    def __init__(self, later: Later, codec: int) -> None:
+    def __init__(self, later: Later, link: Link, codec: int) -> None:
+        self.link = link
         self.later = later
         self.codec = codec
 
@@ -137,7 +139,7 @@ def _wait_job(here: "ShardDispatcher", request: Request) -> Fields | None:
         outcome = waits.Outcome(waits.TIMEOUT)
     if outcome is not None:
         return _said(outcome, command.id, timeout, codec)
-    waits.wait_for(engine, command.id, request.link.gid, WaitTicket(request.hold(), codec), timeout)
+    waits.wait_for(engine, command.id, request.link.gid, WaitTicket(request.hold(), request.link, codec), timeout)
     return None
 
 

@@ -5,7 +5,7 @@ its reply. Nothing here waits, and nothing of a refused request is applied.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
@@ -51,6 +51,9 @@ from flashq.shard.verbs import Request, Route, Verb, by_id, by_queue
 from flashq.transport.event_desk import EventDesk
 from flashq.transport.forwarding import check_ack_batch, shard_name
 
+if TYPE_CHECKING:
+    from flashq.shard.slot_moves import SlotMoves
+
 log = structlog.get_logger()
 PULL_WAIT_MS: Final = 60_000
 _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -59,11 +62,12 @@ _BAD: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 class PullTicket:
     """Where a waiting pull's jobs go."""
 
-    __slots__ = ("batch", "codec", "gid", "held", "req_id", "takes_jobs")
+    __slots__ = ("batch", "codec", "gid", "held", "link", "req_id", "takes_jobs")
 
-    def __init__(self, held: Ticket, gid: int, codec: int, req_id: bytes, batch: bool) -> None:
+    def __init__(self, held: Ticket, link: Link, codec: int, req_id: bytes, batch: bool) -> None:
         self.held = held
-        self.gid = gid
+        self.gid = link.gid
+        self.link = link
         self.codec = codec
         self.req_id = req_id
         self.batch = batch
@@ -115,6 +119,20 @@ class ShardDispatcher:
         self.naming = Naming(self)
         self.gates = Gates(self.submit, elsewhere.req_id_of)
         """Connections whose next request waits until one before it is carried out."""
+
+        self.moves: SlotMoves | None = None
+        """Slots that come and go; set where they may."""
+        self.questions_wait: Callable[[Callable[[], Any]], Any] | None = None
+        """While a slot is on its way: takes what other shards ask, to be carried out afterwards."""
+
+    def has_keyed(self, slot: int) -> bool:
+        """Whether a request with an idempotency key that concerns this slot is under way."""
+        return any(probe.slot == slot for probe in self._keyed.values())
+
+    def slot_came(self) -> None:
+        """A slot is here that was not: what listens to its queues, and what is to be delivered, is looked at."""
+        self._own_changed()
+        self.hook_desk.look()
 
     def _trust(self) -> None:
         self._trusted = self.access.trusted
@@ -442,7 +460,7 @@ class ShardDispatcher:
             return
         req_id = bytes(command.reqId)
         held = link.hold(ordered=not req_id or req_id in _NO_REQ_ID)
-        ticket = PullTicket(held, link.gid, codec, req_id, batch)
+        ticket = PullTicket(held, link, codec, req_id, batch)
         wait(engine, queue, link.gid, ticket, count if batch else 0, timeout, lease_ms, tied)
 
     def answer_woken(self) -> None:
@@ -680,7 +698,7 @@ class _Probe:
         self._key = key
         self._digest = digest
         self._req_id = req_id
-        self._slot = slot
+        self.slot = slot
         self._held: Ticket | None = None
         self._copies: list[tuple[Ticket, bytes, int]] = []
         self.gid = link.gid
@@ -693,7 +711,7 @@ class _Probe:
         """Faults are not kept: sent again, the request may succeed."""
         if replies.is_ok(self.codec, body):
             scope, key = self._key
-            remember(self._here.engine, scope, key, self._digest, body, self._slot)
+            remember(self._here.engine, scope, key, self._digest, body, self.slot)
 
     def copy(self, link: Link, digest: bytes, req_id: bytes) -> None:
         """The same key again, while the first is under way: it waits for the same reply."""

@@ -20,7 +20,7 @@ NO_REQ_ID: Final = (b"", b"null", b"\xc0")
 class Gates:
     """Connections whose requests wait, by their global ids."""
 
-    __slots__ = ("_lines", "_refusal", "_req_id_of", "_submit", "lines")
+    __slots__ = ("_lines", "_refusal", "_req_id_of", "_sieve", "_submit", "lines")
 
     def __init__(self, submit: Callable[[Link, bytes], None], req_id_of: Callable[[bytes, int], bytes | Raw]) -> None:
         self._lines: dict[int, deque[tuple[GatedLink, bytes]]] = {}
@@ -28,6 +28,7 @@ class Gates:
         self.lines: Collection[int] = self._lines
         """Connections to be held back. Looked at for every request, so it is no method."""
         self._refusal = ""
+        self._sieve: Sieve | None = None
         self._submit = submit
         self._req_id_of = req_id_of
 
@@ -44,7 +45,15 @@ class Gates:
     def refuse_all(self, reason: str) -> None:
         """From now on every request is refused, with code `unavailable`, before it is looked at; empty: none is."""
         self._refusal = reason
-        self.lines = _EVERYBODY if reason else self._lines
+        self._look_at_all()
+
+    def sift(self, sieve: "Sieve | None") -> None:
+        """From now on each request is shown to `sieve`, which may hold it; None: no more."""
+        self._sieve = sieve
+        self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        self.lines = _EVERYBODY if self._refusal or self._sieve is not None else self._lines
 
     def hold_back(self, link: Link, frame: bytes) -> None:
         """A request of a connection whose gate is closed. Its reply has its place from now on."""
@@ -53,8 +62,20 @@ class Gates:
             body = failure_text(link.codec, self._refusal, Unavailable.code)
             link.reply(with_req_id(link.codec, body, req_id))
             return
+        if link.gid not in self._lines and self._sieve is not None:
+            if not self._sieve(link, frame):
+                self._pass(link, frame)
+            return
         ordered = bytes(req_id) in NO_REQ_ID
         self._lines[link.gid].append((GatedLink(link, link.hold(ordered=ordered)), frame))
+
+    def _pass(self, link: Link, frame: bytes) -> None:
+        """One request goes through, whatever the gates are looked at for."""
+        self.lines = self._lines
+        try:
+            self._submit(link, frame)
+        finally:
+            self._look_at_all()
 
     def open(self, gid: int, first: "tuple[GatedLink, bytes] | None" = None) -> None:
         """What waited is carried out, in order, up to the next that is held. `first`: the one that closed the gate."""
@@ -67,6 +88,10 @@ class Gates:
             if gid in self._lines:
                 self._lines[gid].extend(line)
                 return
+
+
+Sieve = Callable[[Link, bytes], bool]
+"""Shown a request; whether it holds it."""
 
 
 class _Everybody(Collection[int]):

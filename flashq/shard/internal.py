@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 NOT_YET: Final = object()
 Word = Callable[["ShardDispatcher", Any, "Answer"], Any]
 WORDS: Final[dict[str, Word]] = {}
+AT_ONCE: Final = frozenset(("post", "slot-part", "slot-here"))
+"""Words that do not wait while a slot is on its way: they bring it there, or are refused where they concern it."""
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode_question: Final = msgspec.msgpack.Decoder(tuple[str, Any]).decode
 _decode_answer: Final = msgspec.msgpack.Decoder(tuple[bool, Any, str]).decode
@@ -78,6 +80,9 @@ def answer(here: "ShardDispatcher", frame: bytes, held: Ticket) -> None:
 
 
 def _carry_out(here: "ShardDispatcher", word: str, value: Any, way: Answer) -> None:
+    if here.questions_wait is not None and word not in AT_ONCE:
+        here.questions_wait(lambda: _carry_out(here, word, value, way))
+        return
     carry_out = WORDS.get(word)
     if carry_out is None:
         way.refuse(MalformedFrame(f"unknown word {word!r} between shards"))

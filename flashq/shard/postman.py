@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from flashq.engine.outbox import Message, take, told
-from flashq.errors import FlashqError
+from flashq.errors import FlashqError, Unavailable
 from flashq.shard import internal
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ class Postman:
 
 def _post(here: "ShardDispatcher", value: Any, way: internal.Answer) -> int:
     messages = msgspec.convert(value, _messages)
+    if not here.engine.owns[messages[0].target]:
+        raise Unavailable(f"slot {messages[0].target} is not here: it has moved, or is on its way")
     through = take(here.engine, messages)
     here.hook_desk.look()
     return through

@@ -15,8 +15,10 @@ from flashq.clock import SystemClock, boot_id
 from flashq.config import Settings
 from flashq.database_url import parse
 from flashq.engine import chosen, crons, webhooks
+from flashq.engine.departure import left, slots_in
 from flashq.engine.drafts import abandon
 from flashq.engine.engine import Engine
+from flashq.engine.events import SlotLeft
 from flashq.engine.housekeeping import start_housekeeping
 from flashq.engine.pages import PAGE_BITS
 from flashq.engine.replay import Replayer
@@ -33,6 +35,7 @@ from flashq.shard.gauges import Gauges
 from flashq.shard.loop import ShardLoop
 from flashq.shard.ports import Gateway, MakeGateway
 from flashq.shard.showing import Showing
+from flashq.shard.slot_moves import SlotMoves
 from flashq.storage.contract import Journal
 from flashq.storage.journal import SegmentJournal
 from flashq.storage.memory import MemoryJournal
@@ -59,6 +62,7 @@ from flashq.transport.handover import Handed, HandoverReceiver, HandoverSender
 from flashq.transport.hook_feed import SENDER
 from flashq.transport.incoming import Incoming
 from flashq.transport.shared_memory import SharedState
+from flashq.transport.slot_orders import SlotOrder
 from flashq.transport.totals import SharedTotals
 
 EXIT_FAULT = 1
@@ -217,6 +221,9 @@ class Shard:
         self._front: HandoverReceiver | None = None
         self._remote: dict[str, set[int]] = {}
         """Connections of other processes that something here may be tied to, by process."""
+        self._moves = SlotMoves(
+            self.dispatcher, self._loop, self._begin_tick, ctx.control.slot_shipped, ctx.control.slot_stuck, self._tied
+        )  # fmt: skip
         self._recycling = Recycling(
             self._journal, self._exchange.notify, bytes_min=settings.checkpoint_bytes, size_of=self._size_of
         )
@@ -246,12 +253,24 @@ class Shard:
         if recovery.note:
             self._ctx.control.note(recovery.note)
         engine.begin(clock.wall_ms(), clock.mono_ms())
+        self._let_go_of_others()
         chosen.start(engine, self._defaults)
         start_grace(engine)
         crons.start(engine)
         webhooks.start(engine)
         abandon(engine)
         start_housekeeping(engine)
+
+    def _let_go_of_others(self) -> None:
+        """Slots that the map does not give us were on their way when some process died: they are another shard's."""
+        if self._state.slots().version == 1:
+            return  # none has ever moved
+        engine = self.engine
+        for slot in sorted(slots_in(engine)):
+            if not engine.owns[slot]:
+                event = SlotLeft(slot)
+                left(engine, event)
+                engine.record(event, promise=False)
 
     async def start(self) -> None:
         """Returns when the shard serves."""
@@ -329,6 +348,17 @@ class Shard:
             self._gauges.refusing = why
             self._gauges.write_rest(self.engine)
 
+    def _begin_tick(self) -> None:
+        """Another tick than the one that may be open."""
+        if self._ticks.is_open:
+            self._ticks.end()
+        self._ticks.wake()
+
+    def _tied(self, gids: set[int], shard: int) -> None:
+        """Another shard has leases now that end with these connections: it is told when they do."""
+        for gid in gids:
+            self._forwarder.take_over(gid, [shard])
+
     # -- what comes in
 
     def _on_connection(self, sock: socket.socket, handed: Handed) -> None:
@@ -404,7 +434,9 @@ class Shard:
             self.dispatcher.hook_desk.sender_gone()
 
     def _on_order(self, order: Order) -> None:
-        if isinstance(order, PeerGone):
+        if isinstance(order, SlotOrder):
+            self._moves.order(order)
+        elif isinstance(order, PeerGone):
             self._exchange.peer_gone(order.name, order.incarnation)
             if order.name == CHECKPOINTER:
                 self._recycling.gone()

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from flashq.config import Settings
+from flashq.transport.slot_orders import SlotOrder, SlotReport, SlotShipped, SlotStuck
 
 EXIT_STOPPED: Final = 0
 EXIT_REFUSED: Final = 3
@@ -86,8 +87,8 @@ class Alive(msgspec.Struct, frozen=True, tag="alive"):
     """Child: the answer to a `Probe`."""
 
 
-Report = Ready | Refused | Failed | Note | Changed | Restart | Alive
-Order = Stop | PeerGone | PeerReady
+Report = Ready | Refused | Failed | Note | Changed | Restart | Alive | SlotReport
+Order = Stop | PeerGone | PeerReady | SlotOrder
 """What a role carries out; `Reload` is carried out by `Control.on_reload`, and a `Probe` is answered by `Control`."""
 Sent = Order | Reload | Probe
 encode: Final = msgspec.msgpack.Encoder().encode
@@ -133,6 +134,14 @@ class Control:
     def restart(self) -> None:
         """The whole cluster is to end in order and start anew."""
         self._say(Restart())
+
+    def slot_shipped(self, move: int) -> None:
+        """The other shard has all of it on disk."""
+        self._say(SlotShipped(move))
+
+    def slot_stuck(self, move: int, reason: str) -> None:
+        """It cannot be sent now."""
+        self._say(SlotStuck(move, reason[:TEXT_CHARS_MAX]))
 
     def _say(self, report: Report) -> None:
         # Blocking, which it never does: the supervisor reads at once, and there is room for hundreds.
