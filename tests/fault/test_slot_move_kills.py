@@ -36,8 +36,9 @@ def wait_for_moves(cluster: Cluster, more: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("durability", "victims"), [("commit", ["shard-00", "shard-01"]), ("fsync", ["shard-01", "all"]), ("commit", ["all"])]
-)  # fmt: skip
+    ("durability", "victims"),
+    [("commit", ["shard-00", "shard-01"]), ("fsync", ["shard-01", "all"]), ("commit", ["all"])],
+)
 def test_whoever_dies_while_slots_move_every_job_is_there_once(durability: str, victims: list[str]) -> None:
     """Source, target, or everything with the supervisor; what was moved is moved, the rest is tried again."""
     random = Random(len(victims))
