@@ -19,7 +19,8 @@ from typing import Any, Final, NamedTuple
 from flashq.engine import events
 from flashq.engine.engine import Engine
 from flashq.engine.outbox import HANDLERS, post
-from flashq.engine.parts import Refusal, start
+from flashq.engine.part_names import start
+from flashq.engine.parts import Refusal
 from flashq.engine.storing import Bundled, Entries, encoded, store
 from flashq.errors import FlashqError, RequestError, Unavailable
 from flashq.protocol.commands import FlowChild

@@ -523,6 +523,14 @@ class SlotLeft(Event, tag=162, frozen=True, gc=False):
     slot: int
 
 
+class PartNamed(Event, tag=107, frozen=True, gc=False):
+    """Whose the custom ids of jobs of a part are: (job, whether another job holds its name)."""
+
+    root: int
+    slot: int
+    ids: list[tuple[int, bool]]
+
+
 type_of_event = (
     DefaultsSet | PagesReserved | JobsPushed | Retried | Died | Released | Renewed | QueuePaused
     | Evicted | Expired | Answered | Uncrashed | Posted | Taken | Told
@@ -534,7 +542,7 @@ type_of_event = (
     | HookSet | HookRemoved | HooksFired | HooksTried | HooksAgain | IncomingSet
     | SlotPart | SlotArrived | SlotLeft
     | SettingsChosen | TotalsReset
-    | Watched | Fates | Stored | DraftBegun | DraftEnded | Accepted | Discarded
+    | Watched | Fates | Stored | DraftBegun | DraftEnded | Accepted | Discarded | PartNamed
 )  # fmt: skip
 COLD_EVENTS: Final[tuple[type[Any], ...]] = get_args(type_of_event)
 _encode: Final = msgspec.msgpack.Encoder().encode

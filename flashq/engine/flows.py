@@ -69,6 +69,8 @@ class _Planning:
         """By queue: a child without options, and the slot."""
         self._mixed: set[tuple[str, int]] = set()
         """(queue, parent) where some of the children have options: all are records there, so as to keep their order."""
+        self._names: set[str] = set()
+        """Custom ids; each is one job's."""
         self._jobs = 1
 
     def family(self, children: list[FlowChild], parent: int, where: str) -> list[tuple[list[FlowChild], int, str]]:
@@ -122,7 +124,9 @@ class _Planning:
             payload = payload_of(child.data, self._codec)
             check_entry(self._limits, child, payload, None)
             if child.job_id is not None:
-                raise InvalidArgument("invalid value: `job_id` cannot be given to jobs of a flow")
+                if child.job_id in self._names:
+                    raise InvalidArgument(f"invalid value: `job_id` '{child.job_id[:64]}' is given twice in the flow")
+                self._names.add(child.job_id)
         except RequestError as e:
             if not where:
                 raise

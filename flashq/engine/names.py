@@ -44,12 +44,12 @@ class Names:
     __slots__ = ("awaited", "bound", "pending", "unused")
 
     def __init__(self) -> None:
-        self.unused: dict[tuple[int, int], list[tuple[str, int]]] = {}
+        self.unused: dict[tuple[int, int], list[Any]] = {}
         """By (the job's slot, the name's): names whose jobs have ceased to exist in this tick, until it settles."""
         self.bound: dict[str, int] = {}
         self.pending: dict[int, list[Heard]] = {}
-        """Candidates whose push is under way, and who waits to hear whether their job is there. Not in the journal:
-        after a restart none is under way."""
+        """Candidates whose push is under way, and who waits to hear whether their job is there; jobs of drafts, if
+        anybody waits. Not in the journal: after a restart no push is under way, and nobody waits."""
         self.awaited: dict[str, list[Callable[[], Any]]] = {}
         """Reserved names, and who waits until it is decided whose they are. Not in the journal, as `pending`."""
 
@@ -102,7 +102,7 @@ outbox.HANDLERS[FREE_ALL] = free_all
 
 
 def holds_name(engine: "Engine", job_id: int) -> bool | None:
-    """Whether a job of this shard is there and not completed; None: its push is under way."""
+    """Whether a job of this shard is there and not completed; None: its push is under way (`wait_decided`)."""
     if job_id in engine.names.pending:
         return None
     slot = engine.slots.get(job_id & 1023)
@@ -113,8 +113,28 @@ def holds_name(engine: "Engine", job_id: int) -> bool | None:
         return False
     job = page.jobs[i]
     if type(job) is Job:
+        if job.link is not None and job.link.draft:
+            return None
         return job.state is not State.COMPLETED
     return page.leases is None or type(page.leases[i]) is not Done
+
+
+def wait_decided(engine: "Engine", job_id: int, hear: Heard) -> None:
+    """Have it told whether a job holds its name, once its push is over. It is under way."""
+    engine.names.pending.setdefault(job_id, []).append(hear)
+
+
+def tell_decided(engine: "Engine", ids: Iterable[int]) -> None:
+    """The push of these jobs is over."""
+    pending = engine.names.pending
+    if not pending:
+        return
+    for job_id in ids:
+        heard = pending.pop(job_id, None)
+        if heard:
+            there = bool(holds_name(engine, job_id))
+            for hear in heard:
+                hear(there)
 
 
 def let_go(engine: "Engine", job: Job) -> None:
@@ -125,7 +145,7 @@ def let_go(engine: "Engine", job: Job) -> None:
 
 
 def _drop(engine: "Engine", slot: int, name: str, job_id: int) -> None:
-    engine.names.unused.setdefault((slot, slot_of_queue(name)), []).append((name, job_id))
+    engine.names.unused.setdefault((slot, slot_of_queue(name)), []).append([name, job_id])
 
 
 def settle(engine: "Engine") -> None:
@@ -134,7 +154,7 @@ def settle(engine: "Engine") -> None:
     Of this shard's own names all are one event.
     """
     unused, engine.names.unused = engine.names.unused, {}
-    here: list[tuple[str, int]] = []
+    here: list[Any] = []
     for (source, target), dropped in unused.items():
         if engine.owns[target]:
             here += dropped
@@ -172,13 +192,7 @@ def finish(engine: "Engine", queue: "Queue", claims: Claims) -> None:
     if len(claims.used) < len(claims.candidates):
         used = set(claims.used)
         give_up(engine, [job_id for job_id in claims.candidates if job_id not in used])
-    pending = engine.names.pending
-    for job_id in claims.candidates:
-        heard = pending.pop(job_id)
-        if heard:
-            there = bool(holds_name(engine, job_id))
-            for hear in heard:
-                hear(there)
+    tell_decided(engine, claims.candidates)
 
 
 def give_up(engine: "Engine", unused: list[int]) -> None:

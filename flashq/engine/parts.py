@@ -1,5 +1,5 @@
 """A slot's part of a push that is not accepted yet: its jobs are stored and held, and the slot that leads is told when
-all that they depend on is known and watched. See drafts.py for the whole.
+all that they depend on is known and watched, and their names are theirs (part_names.py). See drafts.py for the whole.
 """
 
 from collections.abc import Iterable
@@ -11,7 +11,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.jobs import Job
 from flashq.engine.links import ASKED, UNKNOWN, note
 from flashq.engine.outbox import post
-from flashq.engine.watching import find_job, unknown_dependency, watch
+from flashq.engine.watching import unknown_dependency
 
 Refusal = tuple[int, str, str]
 """(place in the part, text, code)"""
@@ -24,7 +24,7 @@ class Part(Struct, array_like=True, gc=False):
     slot: int
     ids: list[int]
     asked: int
-    """Watches that are not answered yet."""
+    """Watches, and claims of names, that are not answered yet."""
     refusal: Refusal | None = None
     answered: bool = False
     lenient: list[int] = []
@@ -32,13 +32,6 @@ class Part(Struct, array_like=True, gc=False):
     bundles: list[Bundle] = []
     early: dict[int, list[int]] = {}
     """Who watches jobs of bundles already, by job: its client may hear of the acceptance before this slot does."""
-
-
-def start(engine: Engine, part: Part) -> None:
-    """All of it is stored: find out about what its jobs depend on."""
-    if part.asked:
-        watch(engine, [job for job_id in part.ids if (job := find_job(engine, job_id)) and job.link and job.link.unmet])
-    answer(engine, part)
 
 
 def hear(engine: Engine, job: Job, fate: int, others: Iterable[int]) -> None:

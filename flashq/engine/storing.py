@@ -14,6 +14,7 @@ from flashq.engine.endings import forget, leave
 from flashq.engine.engine import Engine
 from flashq.engine.jobs import NO_OPTIONS, Job
 from flashq.engine.links import DONE, GONE, WAITING, Ending, link_of
+from flashq.engine.names import tell_decided
 from flashq.engine.outbox import HANDLERS
 from flashq.engine.parts import Part, Refusal
 from flashq.engine.push import admit, new_job
@@ -135,6 +136,7 @@ def put_part(engine: Engine, root: int, slot: int, jobs: Sequence[Job], placed: 
     """These jobs are a part, live and in replay."""
     links = [link_of(job) for job in jobs]
     asked = sum(len(link.unmet) for link in links if link.unmet)
+    asked += sum(job.options.job_id is not None for job in jobs)
     lenient = [job.id for job, link in zip(jobs, links, strict=True) if link.lenient]
     ids = [job.id for job in jobs]
     part = engine.parts[root, slot] = Part(root, slot, ids, asked, lenient=lenient, bundles=placed)
@@ -167,6 +169,7 @@ def accept(engine: Engine, event: events.Accepted) -> None:
     for job in jobs:
         if _enter(engine, job):
             ready[job.queue] = None
+    tell_decided(engine, part.ids)
     serve_all(engine, ready)
 
 
@@ -242,6 +245,7 @@ def discard(engine: Engine, event: events.Discarded) -> None:
         if job.options.debounce_id is not None:
             queue.debounced.pop(job.options.debounce_id, None)
         forget(engine, page, i, bad=True)
+    tell_decided(engine, part.ids)
 
 
 HANDLERS["accept"] = _on_accept

@@ -111,7 +111,7 @@ class Naming:
             holds = names.holds_name(engine, job_id)
             if holds is None:
                 self._checking[name] = deque(((claim, k),))
-                engine.names.pending[job_id].append(lambda there: self._heard([(name, job_id)], [there]))
+                names.wait_decided(engine, job_id, lambda there: self._heard([(name, job_id)], [there]))
             else:
                 self._decide(claim, k, job_id if holds else 0)
 
@@ -193,7 +193,7 @@ class Naming:
 
         for k, job_id in enumerate(ids):
             if alive[k] is None:
-                engine.names.pending[job_id].append(lambda there, k=k: hear(k, there))  # type: ignore[misc]
+                names.wait_decided(engine, job_id, lambda there, k=k: hear(k, there))  # type: ignore[misc]
 
 
 class NamedPush:

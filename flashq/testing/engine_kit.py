@@ -475,7 +475,9 @@ def check_counts(engine: Engine) -> None:
     column = {State.ACTIVE: 1, State.COMPLETED: 2, State.FAILED: 3, State.HELD: 4, State.PARENT: 4}
     for slot in engine.slots.values():
         for page in slot.pages.values():
-            aside = sum(slot.id_of(page.base + i) in engine.names.pending for i in range(len(page.jobs)))
+            aside = sum(
+                job is None and slot.id_of(page.base + i) in engine.names.pending for i, job in enumerate(page.jobs)
+            )
             assert page.live == aside + sum(job is not None for job in page.jobs)
             for i, job in enumerate(page.jobs):
                 if job is None:

@@ -24,6 +24,26 @@ def done(wire: Wire, queue: str) -> int:
     return job_id
 
 
+def test_custom_ids_of_a_flow_are_found_and_a_taken_one_refuses_it_whole(place: Place, wire: Wire) -> None:
+    top, near, far = place.queue(), place.queue(), place.foreign()
+    names = [place.queue(), place.foreign(), place.foreign()]
+    children = [{"queue": near, "job_id": names[0]}, {"queue": far, "job_id": names[1]}]
+    made = wire.ok("FLOW", queue=top, data=1, job_id=names[2], children=children)
+    for name, job_id in zip(names, [*made["children_ids"], made["parent_id"]], strict=True):
+        found = wire.ok("GETJOBBYCUSTOMID", job_id=name)["job"]
+        assert (found["id"], found["custom_id"]) == (job_id, name)
+    new = place.queue()
+    taken = [{"queue": far, "job_id": new}, {"queue": near, "job_id": names[1]}]
+    reply = wire.refused("FLOW", queue=top, data=2, children=taken)
+    assert (reply["error"], reply["code"]) == (f"children[1]: Job with id '{names[1]}' already exists", "duplicate")
+    assert wire.ok("PUSH", queue=near, data=3, job_id=names[1])["id"] == made["children_ids"][1]
+    done(wire, near)
+    done(wire, far)
+    assert done(wire, top) == made["parent_id"]
+    again = wire.ok("FLOW", queue=top, data=2, children=taken)
+    assert wire.ok("GETJOBBYCUSTOMID", job_id=names[1])["job"]["id"] == again["children_ids"][1]
+
+
 def state(wire: Wire, job_id: int) -> str:
     found: str = wire.ok("GETSTATE", id=job_id)["state"]
     return found

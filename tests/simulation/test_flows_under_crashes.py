@@ -9,6 +9,7 @@ shard dies between two ticks or in one. Checked against what clients know:
 - Never stuck: when everything was carried and worked off, and dead letters were retried, nothing is held but for
   dead letters, which somebody might retry.
 - Exactly once: what was acked never comes again, and of a push that was not accepted no job is ever given out.
+- One name, one job: of the flows' jobs with custom ids no two that have not completed have the same.
 """
 
 from collections.abc import Callable
@@ -54,6 +55,9 @@ class Life:
         self.completed: set[int] = set()
         self.failed: set[int] = set()
         """Was a dead letter, or gone, at some time."""
+        self.names = [f"n{n}" for n in range(5)]
+        self.named: dict[str, list[int]] = {}
+        """The jobs of accepted flows that were given a name."""
         self.active: list[int] = []
         self.old: list[tuple[Pair, list[Message]]] = []
         """What was carried, and may come again."""
@@ -83,13 +87,20 @@ class Life:
     def flow(self) -> None:
         queue = self.random.choice(self.queues)
         shape = self.children(2)
-        draft = push_flow(self.shards.of_queue(queue), queue, shape, bundled_from=self.random.choice((2, 2, 64)))
+        bundled_from = self.random.choice((2, 2, 64))
+        try:
+            draft = push_flow(self.shards.of_queue(queue), queue, shape, bundled_from=bundled_from)
+        except FlashqError:
+            return  # a name that was given twice
 
         def learn() -> None:
             ids, plan = draft.member_ids(), draft.plan
             members = {member.number: member.child for member in plan.members}
             for number, job_id in enumerate(ids):
                 self.learn(job_id, Told((number in members and members[number].depends_on) or [], False))
+                name = members[number].job_id if number in members else None
+                if name is not None:
+                    self.named.setdefault(name, []).append(job_id)
             for parent, first, count in plan.families:
                 self.jobs[ids[parent]].children += [
                     (ids[n], n in members and bool(members[n].ignore_failure)) for n in range(first, first + count)
@@ -106,6 +117,8 @@ class Life:
                 child["ignore_failure"] = True
             if r.random() < 0.15:
                 child["depends_on"] = self.some(2)
+            if r.random() < 0.2:
+                child["job_id"] = r.choice(self.names)
             if depth and r.random() < 0.25:
                 child["children"] = self.children(depth - 1)
             children.append(child)
@@ -237,6 +250,19 @@ class Life:
         act()
         self.note_failures()
 
+    def check_names(self) -> None:
+        for name, ids in self.named.items():
+            holders = [job_id for job_id in ids if self.state(job_id) not in ("completed", "unknown")]
+            assert len(holders) <= 1, f"jobs {holders} have the name {name}"
+            if holders:
+                assert self.shards.of_queue(name).engine.names.bound.get(name) == holders[0], name
+
+    def check_names_at_rest(self) -> None:
+        for kit in self.shards.kits:
+            for name, job_id in kit.engine.names.bound.items():
+                assert job_id in self.named[name]
+                assert queries.find(self.shards.of_id(job_id).engine, job_id) is not None, f"{name} is nobody's"
+
     # -- the end
 
     def work_off(self) -> None:
@@ -312,10 +338,13 @@ def test_never_early_never_stuck_exactly_once(seed: int) -> None:
     life = Life(seed)
     for k in range(160):
         life.step()
+        life.check_names()
         if k % 40 == 39:
             life.shards.check_replay()
             for kit in life.shards.kits:
                 check_counts(kit.engine)
     life.work_off()
     life.check_end()
+    life.check_names()
+    life.check_names_at_rest()
     life.shards.check_replay()

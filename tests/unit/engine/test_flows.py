@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flashq.engine import queries
+from flashq.engine import names, queries
 from flashq.engine.drafts import DECIDED_WITHIN_MS
 from flashq.engine.engine import Engine
 from flashq.engine.links import GONE
@@ -467,6 +467,29 @@ def test_bundle_that_waits_while_the_tables_are_written_is_whole(
     assert drained(engine, far) == drained(mine.engine, far)
 
 
+def test_part_whose_names_are_asked_about_is_in_the_tables(
+    shards: Shards, top: str, far: str, tmp_path: Path
+) -> None:  # fmt: skip
+    """Before the answer and behind it, and a refusal among them."""
+    taken, new = next(shards.queues(0, "taken")), next(shards.queues(0, "new"))
+    flow(shards, top, [child(top, job_id=taken)])
+    push_flow(shards.of_queue(top), top, [child(far, job_id=new), child(far, job_id=taken)])
+    mine, folded, seen = shards.of_queue(far), 0, set()
+    checkpointer = Checkpointer(FileSite(tmp_path, 1), shards.limits)
+    while waiting := shards.waiting():
+        kit, pair = waiting[0]
+        _, _, through = shards.carry(kit, pair, 1)
+        shards.answer(kit, pair, through)
+        seen.update((part.asked, part.refusal is not None) for part in mine.engine.parts.values())
+        checkpointer.fold_records(mine.memory.kept[folded:])
+        folded = len(mine.memory.kept)
+        if folded:
+            assert engine_facts(restored(tmp_path, mine)) == engine_facts(mine.engine)
+    checkpointer.close()
+    assert seen >= {(2, False), (0, True)}
+    assert owner(shards, new) is None
+
+
 def restored(folder: Path, kit: EngineKit) -> Engine:
     """What a shard holds that starts from the tables alone."""
     engine = Engine(epoch=1, limits=kit.limits)
@@ -479,3 +502,71 @@ def restored(folder: Path, kit: EngineKit) -> Engine:
     replayer.finish(kit.boot, kit.mono_ms, clean=True)
     engine.begin(kit.now_ms, kit.mono_ms)
     return engine
+
+
+# -- custom ids
+
+
+def owner(shards: Shards, name: str) -> int | None:
+    """The job that a name is bound to."""
+    return shards.of_queue(name).engine.names.bound.get(name)
+
+
+def test_children_have_custom_ids_of_names_on_any_shard(shards: Shards, top: str, near: str, far: str) -> None:
+    names = [next(shards.queues(n % 2, f"name-{n}-")) for n in range(4)]
+    root, children = flow(
+        shards, top,
+        [child(near, job_id=names[0]), child(far, job_id=names[1]), child(far, job_id=names[2]), child(near)],
+        job_id=names[3],
+    )  # fmt: skip
+    assert [owner(shards, name) for name in names] == [*children[:3], root]
+    for queue in (near, near, far, far, top):
+        finish(shards, queue)
+        settle(shards)
+    assert state(shards, root) == "completed"
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["name here", "name elsewhere"])
+@pytest.mark.parametrize("holder", [0, 1], ids=["holder here", "holder elsewhere"])
+def test_name_that_a_live_job_has_refuses_the_whole_flow(
+    shards: Shards, top: str, near: str, far: str, place: int, holder: int
+) -> None:
+    """Another child's name, taken meanwhile, is free again."""
+    name, other = next(shards.queues(place, "taken")), next(shards.queues(1 - place, "other"))
+    _, (first,) = flow(shards, top, [child((near, far)[holder], job_id=name)])
+    draft = push_flow(shards.of_queue(top), top, [child(far, job_id=other), child(near, job_id=name)])
+    settle(shards)
+    assert draft.decided
+    assert (str(draft.error), draft.error and draft.error.code) == (
+        f"children[1]: Job with id '{name}' already exists", "duplicate",
+    )  # fmt: skip
+    assert (owner(shards, name), owner(shards, other)) == (first, None)
+    finish(shards, (near, far)[holder])
+    settle(shards)
+    _, (again,) = flow(shards, top, [child(far, job_id=name)])
+    assert owner(shards, name) == again, "a completed job holds its name no more"
+
+
+def test_name_given_twice_in_a_flow_is_refused_before_anything_is_stored(shards: Shards, top: str, far: str) -> None:
+    with pytest.raises(RequestError, match=r"children\[1\]: invalid value: `job_id` 'n' is given twice"):
+        push_flow(shards.of_queue(top), top, [child(far, job_id="n"), child(far, job_id="n")])
+
+
+def test_whether_a_job_of_an_undecided_flow_holds_its_name_is_known_when_it_is_decided(
+    shards: Shards, top: str, far: str
+) -> None:
+    """A push that was told of a job which then never was would have lost its own."""
+    name = next(shards.queues(0, "name"))
+    draft = push_flow(shards.of_queue(top), top, [child(far, depends_on=[UNKNOWN_JOB])], job_id=name)
+    heard: list[bool] = []
+    kit = shards.of_queue(top)
+    assert not draft.decided
+    assert kit.do(lambda engine: names.holds_name(engine, draft.root)) is None
+    kit.do(lambda engine: names.wait_decided(engine, draft.root, heard.append))
+    settle(shards)
+    assert draft.error is not None
+    assert heard == [False]
+    assert owner(shards, name) is None
+
+
+UNKNOWN_JOB = (1 << 40) | 1
