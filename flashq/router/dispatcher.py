@@ -158,7 +158,8 @@ class RoutingDispatcher:
         self._forwarder.gone(link.gid)
 
     def takes_jobs_again(self, link: Link) -> None:
-        """Shards give jobs to a connection here without knowing whether it reads: nothing was held back."""
+        """Shards give jobs to a connection here without knowing whether it reads; but requests were held back."""
+        self._forwarder.goes_on(link.gid)
 
 
 def _no_own_queues() -> None:

@@ -681,6 +681,7 @@ class ShardDispatcher:
 
     def takes_jobs_again(self, link: Link) -> None:
         """Its output was backed up: what became ready meanwhile may be for it."""
+        self.elsewhere.goes_on(link.gid)
         for waiter in list(self.engine.waits_of.get(link.gid, ())):
             serve(self.engine, waiter.queue)
 

@@ -41,6 +41,9 @@ class Elsewhere(Protocol):
     def gone(self, gid: int) -> None:
         """A client left: tell who holds something of it."""
 
+    def goes_on(self, gid: int) -> None:
+        """A client that did not read its replies reads them again: what was held back for that may be sent."""
+
     def give_back(self, job_ids: Iterable[int], token: int) -> None:
         """Jobs of one delivery of theirs were not handed on: they go back to their queue, no attempt counted."""
 

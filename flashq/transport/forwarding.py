@@ -6,6 +6,7 @@ several shards is split by owner and merged in request order.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +20,7 @@ from flashq.protocol.head import decode_head, echo_of
 from flashq.transport.envelope import FAULTY, Failure, Notice
 from flashq.transport.exchange import Exchange
 from flashq.transport.incoming import Incoming
+from flashq.transport.reply_window import ReplyWindow
 
 log = structlog.get_logger()
 STILL_THERE: Final = 17
@@ -62,6 +64,7 @@ class Forwarder:
         self._mono_ms = mono_ms
         self._peers_of: dict[int, set[int]] = {}
         """Shards that have heard of a connection, and may hold something of it: waits, leases tied to it."""
+        self._windows: dict[int, ReplyWindow] = {}
         self.forwarded = 0
 
     def forward(self, shard: int, link: Link, frame: bytes, command: Any) -> None:
@@ -99,8 +102,56 @@ class Forwarder:
         self, shard: int, link: Link, frame: bytes, wait_ms: int, on_reply: Callable[[bytes], Any],
         on_fail: Callable[[Failure], None], flags: int = 0,
     ) -> None:  # fmt: skip
-        self.forwarded += 1
         wait_ms = min(max(wait_ms, 0), WAIT_MS_MAX)  # what the client wrote; the shard refuses it, if it is wrong
+        gid, counts = link.gid, not wait_ms
+        window = self._windows.get(gid)
+        if window is None:
+            window = self._windows[gid] = ReplyWindow()
+        if window.waiting or (counts and not window.has_room(link)):
+            later = partial(self._send_one, window, shard, link, frame, wait_ms, on_reply, on_fail, flags)
+            window.waiting.append((link, counts, later))
+        else:
+            self._send_one(window, shard, link, frame, wait_ms, on_reply, on_fail, flags)
+
+    def _send_one(
+        self, window: ReplyWindow, shard: int, link: Link, frame: bytes, wait_ms: int,
+        on_reply: Callable[[bytes], Any], on_fail: Callable[[Failure], None], flags: int,
+    ) -> None:  # fmt: skip
+        if wait_ms:
+            self._send_out(shard, link, frame, wait_ms, on_reply, on_fail, flags)
+            return
+
+        def came(body: bytes) -> None:
+            on_reply(body)
+            self._answered(link.gid, window, len(body))
+
+        def failed(failure: Failure) -> None:
+            on_fail(failure)
+            self._answered(link.gid, window, 0)
+
+        window.sent()
+        self._send_out(shard, link, frame, 0, came, failed, flags)
+
+    def _answered(self, gid: int, window: ReplyWindow, size: int) -> None:
+        window.came(size)
+        if window.waiting:
+            self._go_on(gid, window)
+
+    def _go_on(self, gid: int, window: ReplyWindow) -> None:
+        window.go_on()
+        if not window.waiting:
+            if window.ended:
+                window.ended = False
+                self.ended(gid)
+            if window.gone:
+                self._windows.pop(gid, None)
+                self.gone(gid)
+
+    def _send_out(
+        self, shard: int, link: Link, frame: bytes, wait_ms: int, on_reply: Callable[[bytes], Any],
+        on_fail: Callable[[Failure], None], flags: int,
+    ) -> None:  # fmt: skip
+        self.forwarded += 1
         # Whatever was asked: a shard that heard of a connection is told when it ends, so that it can forget it.
         self._peers_of.setdefault(link.gid, set()).add(shard)
         try:
@@ -152,6 +203,7 @@ class Forwarder:
     def let_go(self, gid: int) -> None:
         """A connection lives in another process from now on, which has been told of its holders."""
         self._peers_of.pop(gid, None)
+        self._windows.pop(gid, None)
 
     def take_over(self, gid: int, shards: Iterable[int]) -> None:
         """A connection came from another process: these shards may hold something of it."""
@@ -160,13 +212,29 @@ class Forwarder:
 
     def ended(self, gid: int) -> None:
         """A client sends nothing more."""
+        window = self._windows.get(gid)
+        if window is not None and window.waiting:
+            window.ended = True
+            return
         for shard in self._peers_of.get(gid, ()):
             self._exchange.notify(shard_name(shard), INPUT_ENDED, gid.to_bytes(8, "little"))
 
     def gone(self, gid: int) -> None:
         """A client left."""
+        window = self._windows.get(gid)
+        if window is not None and window.waiting and not window.gone:
+            window.gone = True
+            self._go_on(gid, window)
+            return
+        self._windows.pop(gid, None)
         for shard in self._peers_of.pop(gid, ()):
             self._exchange.notify(shard_name(shard), Notice.CONNECTION_GONE, gid.to_bytes(8, "little"))
+
+    def goes_on(self, gid: int) -> None:
+        """A client that did not read its replies reads them again."""
+        window = self._windows.get(gid)
+        if window is not None and window.waiting:
+            self._go_on(gid, window)
 
     def give_back(self, job_ids: Iterable[int], token: int) -> None:
         """Jobs of one delivery were not handed on: they go back to their queue, no attempt counted."""

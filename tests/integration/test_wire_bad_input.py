@@ -217,12 +217,13 @@ def test_half_sent_frames_do_not_disturb_others(cluster: Cluster) -> None:
                 other.ok("PUSH", queue=f"half-{n}", data=n)
 
 
+@pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("size", [100_000, 4_000_000])
-def test_client_that_never_reads_costs_its_shard_bounded_memory_and_disturbs_nobody(
-    cluster: Cluster, size: int
+def test_client_that_never_reads_costs_bounded_memory_and_disturbs_nobody(
+    cluster: Cluster, size: int, where: str
 ) -> None:
-    """10,000 replies of 100 kB each would be a gigabyte."""
-    place = Place(cluster, "own", TEXT)
+    """10,000 replies of 100 kB each would be a gigabyte, wherever they are made and wherever they would wait."""
+    place = Place(cluster, where, TEXT)
     queue = place.queue()
     with place.connect() as wire, place.connect() as deaf:
         for _ in range(3):
@@ -240,10 +241,11 @@ def test_client_that_never_reads_costs_its_shard_bounded_memory_and_disturbs_nob
         assert resident_bytes(cluster) - before < 200 << 20
 
 
+@pytest.mark.parametrize("where", PLACES)
 @pytest.mark.parametrize("codec", CODECS)
-def test_large_replies_to_pipelined_requests_come_all_and_in_order(cluster: Cluster, codec: str) -> None:
+def test_large_replies_to_pipelined_requests_come_all_and_in_order(cluster: Cluster, codec: str, where: str) -> None:
     """Requests that wait until there is room for their replies are not forgotten, and the last one is cut anywhere."""
-    place = Place(cluster, "own", codec)
+    place = Place(cluster, where, codec)
     queue = place.queue()
     with place.connect() as wire:
         ids = [wire.ok("PUSH", queue=queue, data=str(n) * 3_000_000)["id"] for n in range(3)]

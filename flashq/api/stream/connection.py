@@ -436,6 +436,11 @@ class Connection(asyncio.Protocol):
         self._missed = 0
 
     @property
+    def backed_up(self) -> bool:
+        """The client does not read what it is sent, so that nothing more should be brought for it."""
+        return self._paused_writing and not self.lost
+
+    @property
     def address(self) -> str:
         """Where the client is: its host, or "unix"."""
         peer = self._transport.get_extra_info("peername")
