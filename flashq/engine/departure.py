@@ -37,6 +37,7 @@ def is_busy(engine: "Engine", slot: int) -> bool:
     """Whether a push is under way that only this process can end: with names asked about, or over several slots."""
     return (
         any(job_id & 1023 == slot for job_id in engine.names.pending)
+        or any(slot_of_queue(name) == slot for name in engine.names.awaited)
         or any(root & 1023 == slot for root in engine.drafts)
         or any(number == slot for _, number in engine.parts)
     )
