@@ -165,6 +165,29 @@ def move(
     say_json({"ok": True, "slots": slots}) if as_json else say(f"moved {len(slots)} slots to shard {shard}")
 
 
+@app.command(epilog="Example: flashq cluster spread --shards 4 --data ./data")
+def spread(
+    shards: Annotated[int, typer.Option(help="How many shards are to have slots: the first ones.")],
+    run: RunOption = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Spread the slots evenly over some of the shards, one by one, while the cluster serves.
+
+    Shards that are left without slots can be ended by a restart with fewer. Broken off, it goes on when given again.
+    """
+    from rich.progress import Progress
+
+    from flashq.cluster import health
+
+    with told(), Progress(disable=as_json or not sys.stdout.isatty(), transient=True) as bar:
+        task = bar.add_task("moving slots")
+        count = health.spread(
+            _running(run, data), shards, progress=lambda done, every: bar.update(task, completed=done, total=every)
+        )
+    say_json({"ok": True, "slots": count}) if as_json else say(f"moved {count} slots: {shards} shards have them")
+
+
 def _running(run: Path | None, data: Path | None) -> Path:
     """The run folder that is meant: as given, or that of the configured data folder. Ends if there is none."""
     if run is not None:

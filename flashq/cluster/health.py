@@ -14,6 +14,7 @@ import msgspec
 from flashq.clock import SystemClock
 from flashq.cluster.folders import ClusterRecord, owner_of, read_record
 from flashq.cluster.linux import start_ticks
+from flashq.cluster.slot_map import SlotMap, rebalanced
 from flashq.cluster.slot_moves import write_wanted
 from flashq.errors import ConfigError, DeadlineExceeded, Unavailable
 from flashq.transport.shard_region import REFUSING
@@ -210,6 +211,28 @@ def move_slots(
             progress(len(moves), len(moves))
     finally:
         state.close()
+
+
+def spread(
+    run: str | Path, shards: int, *, timeout_ms: int = 60_000, progress: Callable[[int, int], None] | None = None
+) -> int:  # fmt: skip
+    """Spread all slots evenly over the first `shards` shards of a running cluster; how many had to move for it.
+
+    As `move_slots`; what an earlier call left undone is found in the map.
+    """
+    state = SharedState.attach(run)
+    try:
+        there, slots = state.layout.shards, state.slots()
+    finally:
+        state.close()
+    if not 1 <= shards <= there:
+        raise ConfigError(
+            f"shards = {shards}: the cluster runs {there}, allowed is 1 to {there}; more are had by a restart with them"
+        )
+    wanted = rebalanced(SlotMap(slots.version, there, slots.owners), shards).owners
+    moves = [(slot, to) for slot, (owner, to) in enumerate(zip(slots.owners, wanted, strict=True)) if owner != to]
+    move_slots(run, moves, timeout_ms=timeout_ms, progress=progress)
+    return len(moves)
 
 
 def reload(data: Path) -> bool:

@@ -65,7 +65,11 @@ class SlotMoves:
         self._wanted.extend(Move(slot, to) for slot, to in moves)
         if self._wanted and self.slots.version == 1:
             # A shard that starts looks for slots that are not its own if any has ever begun to move.
-            self._publish(self.slots.owners, -1)
+            try:
+                self._publish(self.slots.owners, -1)
+            except OSError as error:
+                log.error("slots are not moved: their map cannot be written", reason=str(error))
+                self._wanted.clear()
         self._next()
 
     def on_report(self, shard: int, report: SlotShipped | SlotStuck) -> None:
@@ -78,7 +82,11 @@ class SlotMoves:
             return
         owners = list(self.slots.owners)
         owners[move.slot] = move.to
-        self._publish(tuple(owners), move.to)
+        try:
+            self._publish(tuple(owners), move.to)
+        except OSError as error:  # a full disk: the map is what it was
+            self._give_up(f"the map of slots cannot be written: {error}")
+            return
         self._active = None
         self._cluster.tell(move.to, TakeSlot(report.move))
         self._cluster.tell(shard, SlotMoved(report.move))
@@ -92,8 +100,10 @@ class SlotMoves:
             self._give_up(f"shard {shard} died")
 
     def _publish(self, owners: tuple[int, ...], shard: int) -> None:
-        self.slots = SlotMap(self.slots.version + 1, self.slots.shards, owners)
-        self._cluster.publish(self.slots, shard)
+        """Raises OSError, with the map on disk as it was."""
+        slots = SlotMap(self.slots.version + 1, self.slots.shards, owners)
+        self._cluster.publish(slots, shard)
+        self.slots = slots
 
     def _give_up(self, reason: str) -> None:
         """It came to nothing this time: both go on as before, and it is tried again in a while."""

@@ -37,7 +37,7 @@ from flashq.cluster.listeners import GRPC, HTTP, address_of, close_listeners, op
 from flashq.cluster.log_level import follow_level, forget_level
 from flashq.cluster.logs import configure_logs
 from flashq.cluster.roles import Component
-from flashq.cluster.slot_map import SlotMap, first_map, write_map
+from flashq.cluster.slot_map import SlotMap, find_map, first_map, write_map
 from flashq.cluster.slot_moves import Cluster, SlotMoves, read_wanted
 from flashq.cluster.timers import Timers
 from flashq.config import Settings, is_open_to_others
@@ -285,9 +285,19 @@ class Supervisor:
         return None
 
     def _publish(self, slots: SlotMap, shard: int) -> None:
-        """A slot has another owner: on disk, then for everybody to see. Who listens to `shard` listens anew."""
+        """A slot has another owner: on disk, then for everybody to see. Who listens to `shard` listens anew.
+
+        Raises OSError, with nothing changed, if the map cannot be written.
+        """
         if self._settings.durability != "memory":
-            write_map(self._settings.data, slots)
+            try:
+                write_map(self._settings.data, slots)
+            except OSError:
+                # It may have its name already, and only that not be synced: then there is no way back.
+                found = find_map(self._settings.data)
+                if found is None or found.version != slots.version:
+                    raise
+                log.exception("the map of slots is in place, but may not be on disk")
         self._slots = slots
         self._state.set_slots(slots.owners, slots.version)
         child = self._shard(shard)

@@ -7,6 +7,7 @@ import pytest
 
 from flashq.cluster import health
 from flashq.cluster.slot_map import find_map
+from flashq.errors import ConfigError
 from flashq.protocol.slots import slot_of_queue
 from flashq.testing.cluster import Cluster
 from tests.integration.test_checkpoints import kinds_of_jobs, picture
@@ -108,3 +109,18 @@ def test_a_pull_that_waits_goes_along_with_its_queue() -> None:
             moved(cluster, [queue], 1)
             pushed = wire.ok("PUSH", queue=queue, data="late")["id"]
             assert waiting.read()["job"]["id"] == pushed
+
+
+def test_all_slots_are_spread_over_fewer_shards_and_back() -> None:
+    """The command says how many moved; a shard without slots serves on, and gets its share again."""
+    with Cluster(shards=3, durability="commit") as cluster:
+        queues = [f"s{n}" for n in range(12)]
+        with Wire(cluster.connect(), TEXT) as wire:
+            ids = [wire.ok("PUSH", queue=name, data=1)["id"] for name in queues]
+            assert health.spread(cluster.run, 2, timeout_ms=120_000) > 300
+            assert {cluster.owner(name) for name in queues} <= {0, 1}
+            assert health.spread(cluster.run, 2) == 0
+            assert health.spread(cluster.run, 3, timeout_ms=120_000) > 300
+            assert [wire.ok("PULL", queue=name, timeout=0)["job"]["id"] for name in queues] == ids
+        with pytest.raises(ConfigError, match="allowed is 1 to 3"):
+            health.spread(cluster.run, 4)
