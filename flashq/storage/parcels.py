@@ -73,7 +73,8 @@ class Parcel:
         yield from self._small
         for page in self._pages:
             yield "pages", page_row(page, page.base | self.slot)
-            for row in chunks(page.base | self.slot, 0, page.jobs):
+            # As a list: of a page that is one block each place would be cut out again and again.
+            for row in chunks(page.base | self.slot, 0, page.jobs[:]):
                 yield "chunks", row
             if page.records:
                 yield from _job_rows(page)
