@@ -11,8 +11,10 @@ from flashq.engine.waits import JobWait
 from flashq.protocol import replies
 from flashq.protocol.dispatch import Codec, Link, Ticket
 from flashq.shard.gate import GatedLink
+from flashq.shard.verbs import Later
 
 if TYPE_CHECKING:
+    from flashq.shard.control_verbs import WaitTicket
     from flashq.shard.dispatcher import PullTicket
 
 
@@ -31,6 +33,21 @@ class Named:
 
     def takes_jobs(self) -> bool:
         return self._held.takes_jobs()
+
+
+class Said:
+    """As Named, where the answer knows its `reqId` itself. No job is in it."""
+
+    __slots__ = ("_later",)
+
+    def __init__(self, later: Later) -> None:
+        self._later = later
+
+    def reply(self, body: bytes) -> bool:
+        return self._later.say(body)
+
+    def takes_jobs(self) -> bool:
+        return True
 
 
 def asked_again(departed: Departed, mono_ms: int) -> Iterator[tuple[Link, bytes]]:
@@ -56,11 +73,11 @@ def _pull(waiter: Waiter, timeout_ms: int) -> tuple[Link, bytes]:
 
 
 def _wait(wait: JobWait, timeout_ms: int) -> tuple[Link, bytes]:
-    ticket = wait.ticket
-    return _again(ticket.link, ticket.later, {"cmd": "WAITJOB", "id": wait.job_id, "timeout": timeout_ms})
+    ticket: WaitTicket = wait.ticket
+    return _again(ticket.link, Said(ticket.later), {"cmd": "WAITJOB", "id": wait.job_id, "timeout": timeout_ms})
 
 
-def _again(link: Link, ticket: Any, body: dict[str, Any]) -> tuple[Link, bytes]:
+def _again(link: Link, ticket: Ticket, body: dict[str, Any]) -> tuple[Link, bytes]:
     encode = msgspec.json.encode if link.codec is Codec.TEXT else msgspec.msgpack.encode
     again: Any = GatedLink(link, ticket)
     return again, encode(body)

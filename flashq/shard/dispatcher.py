@@ -637,7 +637,7 @@ class ShardDispatcher:
     def remote_gone(self, gid: int) -> None:
         """As `gone`, for a client of another process."""
         self.gates.end(gid)
-        retry.connection_gone(self.engine, gid)
+        self._connection_gone(gid)
         self.elsewhere.gone(gid)
 
     def input_ended(self, gid: int) -> None:
@@ -676,8 +676,13 @@ class ShardDispatcher:
     def gone(self, link: Link) -> None:
         """The client left."""
         self.desk.gone(link)
-        retry.connection_gone(self.engine, link.gid)
+        self._connection_gone(link.gid)
         self.elsewhere.gone(link.gid)
+
+    def _connection_gone(self, gid: int) -> None:
+        retry.connection_gone(self.engine, gid)
+        if self.moves is not None:
+            self.moves.connection_gone(gid)
 
     def takes_jobs_again(self, link: Link) -> None:
         """Its output was backed up: what became ready meanwhile may be for it."""

@@ -28,6 +28,7 @@ import msgspec
 from flashq.engine.departure import Departed, depart, is_busy
 from flashq.engine.events import SlotArrived, SlotLeft, SlotPart
 from flashq.engine.replay import APPLY
+from flashq.engine.retry import connection_gone
 from flashq.errors import LimitExceeded, Unavailable
 from flashq.protocol.dispatch import Link
 from flashq.protocol.head import decode_head, slot_of
@@ -78,7 +79,14 @@ class SlotMoves:
         self._departed: Departed | None = None
         self._held: list[tuple[GatedLink, bytes]] = []
         self._questions: list[Callable[[], Any]] = []
+        self._gone: set[int] = set()
+        """Connections that ended meanwhile: what is tied to them may be on its way."""
         here.moves = self
+
+    def connection_gone(self, gid: int) -> None:
+        """A connection ended, here or elsewhere."""
+        if self._move:
+            self._gone.add(gid)
 
     # -- orders
 
@@ -111,6 +119,7 @@ class SlotMoves:
         self._here.questions_wait = None
         self._move, self._slot, self._to = 0, -1, -1
         self._parcel, self._parts, self._rest = None, [], iter(())
+        self._gone.clear()
         departed, self._departed = self._departed, None
         questions, self._questions = self._questions, []
         held, self._held = self._held, []
@@ -195,6 +204,8 @@ class SlotMoves:
         self._here.engine.record(SlotLeft(self._slot))
         if self._departed is not None:
             self._tied_elsewhere(self._departed.tied, self._to)
+            for gid in self._departed.tied & self._gone:
+                self._here.elsewhere.gone(gid)
         self._release()
 
     # -- the target
@@ -227,8 +238,7 @@ class SlotMoves:
         """The map says that it is ours."""
         engine, slot = self._here.engine, self._slot
         unpack(engine, slot, engine.arriving.pop(slot), 0)
-        engine.owns[slot] = 1
-        self._here.slot_came()
+        self._came()
         self._release()
 
     # -- either, when it comes to nothing
@@ -237,11 +247,18 @@ class SlotMoves:
         engine, slot = self._here.engine, self._slot
         if self._parcel is not None:
             unpack(engine, slot, [*self._parts, *self._rest], 0)
-            engine.owns[slot] = 1
-            self._here.slot_came()
+            self._came()
         elif self._to < 0:
             self._forget(slot)
         self._release()
+
+    def _came(self) -> None:
+        """The slot is in the engine."""
+        engine = self._here.engine
+        engine.owns[self._slot] = 1
+        for gid in self._gone:
+            connection_gone(engine, gid)
+        self._here.slot_came()
 
     def _forget(self, slot: int) -> None:
         self._here.engine.arriving.pop(slot, None)

@@ -124,3 +124,27 @@ def test_all_slots_are_spread_over_fewer_shards_and_back() -> None:
             assert [wire.ok("PULL", queue=name, timeout=0)["job"]["id"] for name in queues] == ids
         with pytest.raises(ConfigError, match="allowed is 1 to 3"):
             health.spread(cluster.run, 4)
+
+
+def test_what_is_tied_to_a_connection_outlives_the_move() -> None:
+    """Waits for a job's end, subscriptions, and leases that end when their connection does."""
+    with Cluster(shards=2, durability="fsync") as cluster:
+        queue = next(cluster.queues_of(0))
+        with Wire(cluster.connect(), TEXT) as wire, Wire(cluster.connect(), TEXT) as listener:
+            job_id = wire.ok("PUSH", queue=queue, data=1)["id"]
+            tied = Wire(cluster.connect(), TEXT)
+            token = tied.ok("PULL", queue=queue, timeout=0, release_on_disconnect=True)["job"]["lease"]
+            listener.ok("SUBSCRIBE", queue=queue, events=["completed"])
+            with Wire(cluster.connect(), TEXT) as waiting:
+                waiting.send("WAITJOB", id=job_id, timeout=60_000, reqId="w")
+                moved(cluster, [queue], 1)
+                tied.sock.close()
+                again = wire.ok("PULL", queue=queue, timeout=30_000)["job"]
+                assert (again["id"], again["lease"] > token) == (job_id, True), "it came back with its connection's end"
+                told = listener.ask("PING")  # a move may overtake what happens in the same moment: not what comes later
+                assert told["pong"] is True
+                wire.ok("ACK", id=job_id, lease=again["lease"], result="done")
+                ended = waiting.read()
+                assert (ended["ok"], ended["result"], ended["reqId"]) == (True, "done", "w")
+            event = listener.read()
+            assert (event["event_type"], event["job_id"]) == ("completed", job_id)
