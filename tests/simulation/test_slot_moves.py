@@ -14,6 +14,7 @@ from flashq.engine.engine import Engine
 from flashq.engine.events import SlotArrived, SlotLeft, SlotPart
 from flashq.protocol.slots import SLOTS, slot_of_queue
 from flashq.storage import checkpointer, parcels
+from flashq.storage.inspection import inspect_tables
 from flashq.storage.parcels import Parcel, unpack
 from flashq.storage.sections import SECTIONS
 from flashq.storage.slot_entries import KEYS, OF_MOMENTS, OF_SHARDS
@@ -87,6 +88,8 @@ def test_slots_that_left_and_came_are_what_they_were(
                 assert live[part] == facts, f"seed {seed}: {part} live"
         check_counts(restarted)
     life.checkpointer.close()
+    if life.folded:
+        assert [str(finding) for finding in inspect_tables(tmp_path, 0)] == []
     for name in QUEUES:
         for engine in (whole, restarted, life.kit.engine):
             queue = engine.queue(name)
