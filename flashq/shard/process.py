@@ -222,7 +222,8 @@ class Shard:
         self._remote: dict[str, set[int]] = {}
         """Connections of other processes that something here may be tied to, by process."""
         self._moves = SlotMoves(
-            self.dispatcher, self._loop, self._begin_tick, ctx.control.slot_shipped, ctx.control.slot_stuck, self._tied
+            self.dispatcher, self._loop, self._begin_tick, self._on_broken_move, ctx.control.slot_shipped,
+            ctx.control.slot_stuck, self._tied,
         )  # fmt: skip
         self._recycling = Recycling(
             self._journal, self._exchange.notify, bytes_min=settings.checkpoint_bytes, size_of=self._size_of
@@ -353,6 +354,10 @@ class Shard:
         if self._ticks.is_open:
             self._ticks.end()
         self._ticks.wake()
+
+    def _on_broken_move(self, fault: Exception) -> None:
+        log.exception("a slot cannot be moved", shard=self._ctx.index)
+        self._on_fault(StorageError(f"a slot cannot be moved: {type(fault).__name__}: {fault}"))
 
     def _tied(self, gids: set[int], shard: int) -> None:
         """Another shard has leases now that end with these connections: it is told when they do."""

@@ -55,14 +55,17 @@ class SlotMoves:
 
     def __init__(
         self, here: "ShardDispatcher", loop: asyncio.AbstractEventLoop, begin_tick: Callable[[], None],
-        shipped: Callable[[int], Any], stuck: Callable[[int, str], Any], tied_elsewhere: Callable[[set[int], int], Any],
+        broken: Callable[[Exception], Any], shipped: Callable[[int], Any], stuck: Callable[[int, str], Any],
+        tied_elsewhere: Callable[[set[int], int], Any],
     ) -> None:  # fmt: skip
-        """`begin_tick`: ends the tick that is open, if one is, and begins another. `shipped` and `stuck` tell the
-        supervisor of a move by its number. `tied_elsewhere(gids, shard)`: a shard has leases of these connections.
+        """`begin_tick`: ends the tick that is open, if one is, and begins another. `broken` ends the process, for its
+        successor to begin with what is on disk. `shipped` and `stuck` tell the supervisor of a move by its number.
+        `tied_elsewhere(gids, shard)`: a shard has leases of these connections.
         """
         self._here = here
         self._loop = loop
         self._begin_tick = begin_tick
+        self._broken = broken
         self._shipped = shipped
         self._stuck = stuck
         self._tied_elsewhere = tied_elsewhere
@@ -98,8 +101,10 @@ class SlotMoves:
             self._leave_when_idle(order.move, self._loop.time() + BUSY_S_MAX)
             return
         self._over = max(self._over, order.move)
-        if order.move == self._move:
-            self._begin_tick()
+        if order.move != self._move:
+            return
+        self._begin_tick()
+        try:
             if isinstance(order, TakeSlot):
                 self._take()
             elif isinstance(order, SlotMoved):
@@ -107,6 +112,8 @@ class SlotMoves:
             else:
                 assert isinstance(order, KeepSlot)
                 self._undo()
+        except Exception as fault:  # a bug of ours: half a slot may be in the engine, but what is on disk is whole
+            self._broken(fault)
 
     def _hold(self, move: int, slot: int) -> None:
         """From here on what concerns the slot waits."""
@@ -169,7 +176,12 @@ class SlotMoves:
 
     def _send_next(self) -> None:
         """One part at a time, each packed when the one before it is on disk there: others are served between."""
-        move, part = self._move, next(self._rest, None)
+        move = self._move
+        try:
+            part = next(self._rest, None)
+        except Exception as fault:  # a bug of ours: what is packed is not whole, but what is on disk is
+            self._broken(fault)
+            return
         if part is None:
             assert self._parcel is not None
             body: Any = (move, self._slot, self._parcel.mono_ms, len(self._parts))
