@@ -147,6 +147,12 @@ class Settings:
     """Size of a journal segment. Larger: fewer files; smaller: less disk held per shard."""
     checkpoint_bytes: int = 64 * MIB
     """Sealed journal that is folded into tables at once. Larger: fewer checkpoints, a longer recovery."""
+    backup_dir: Path | None = None
+    """Folder in which a running cluster makes backups of itself; not in `data`, better on another disk."""
+    backup_every_ms: int = DAY_MS
+    """From one backup to the next. Shorter: less is lost with the disk, more work, by a process that gives way."""
+    backup_keep: int = 7
+    """Backups that are kept; 0 keeps all."""
     archive_dir: Path | None = None
     """Folder in which journal segments are kept, compressed and chained, before they are used again."""
     archive_key: str = field(default="", repr=False)
@@ -272,7 +278,7 @@ class Settings:
     """A tick of a shard that takes so long gets a line, one a second at most."""
 
     def __post_init__(self) -> None:
-        for name in ("data", "run", "archive_dir", "unix_socket", "tls_cert", "tls_key", "tls_client_ca"):
+        for name in ("data", "run", "archive_dir", "backup_dir", "unix_socket", "tls_cert", "tls_key", "tls_client_ca"):
             path = getattr(self, name)
             if path is not None and path != _DERIVED:
                 object.__setattr__(self, name, Path(os.path.abspath(path.expanduser())))
@@ -433,6 +439,8 @@ _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "max_memory": (64 * MIB, 1024 * 1024 * GIB),
     "segment_bytes": (64 * KIB, GIB),
     "checkpoint_bytes": (64 * KIB, 1024 * GIB),
+    "backup_every_ms": (1_000, _YEARS),
+    "backup_keep": (0, _MANY),
     "archive_keep_bytes": (0, 1024 * 1024 * GIB),
     "frame_bytes_max": (1 * KIB, GIB),
     "data_bytes_max": (1, GIB),
@@ -569,6 +577,8 @@ def _check(settings: Settings) -> None:
         database_url.parse(settings.database_url)
         if settings.durability == "memory":
             raise ConfigError('durability = "memory": nothing would be in the database that database_url names')
+    if settings.backup_dir is not None:
+        _check_backups(settings, settings.backup_dir)
     if settings.archive_dir is not None and (settings.database_url or settings.durability == "memory"):
         where = "in the database, which has its own" if settings.database_url else "nowhere with durability memory"
         raise ConfigError(f"archive_dir = {settings.archive_dir}: the journal to be archived is {where}")
@@ -587,6 +597,14 @@ def _check(settings: Settings) -> None:
             f"host = {settings.host!r}: others can reach this address, so set auth_tokens, make a token by "
             "`flashq auth create`, or set tls_client_ca (or insecure = true, which lets everybody in)"
         )
+
+
+def _check_backups(settings: Settings, folder: Path) -> None:
+    if settings.database_url or settings.durability == "memory":
+        where = "in the database, which has its own backups" if settings.database_url else "nowhere (memory)"
+        raise ConfigError(f"backup_dir = {folder}: what is to be backed up is {where}")
+    if settings.data in (folder, *folder.parents):
+        raise ConfigError(f"backup_dir = {folder}: it may not lie in data = {settings.data}")
 
 
 def _fits(name: str, kind: Any, value: object) -> bool:

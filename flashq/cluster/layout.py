@@ -10,7 +10,7 @@ does not have it is a draft, which goes; of the map's own version, what is still
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -87,11 +87,7 @@ def move_slots(settings: Settings, old: SlotMap, *, at: Point = _nowhere) -> Slo
     now = Moment(clock.wall_ms(), clock.mono_ms(), boot_id())
     carried = carried_from([(shard_folder(data, shard), shard) for shard in range(old.shards)])
     for shard in range(new.shards):
-        origins = [
-            Origin(shard_folder(data, of), of, slots, clean[of])
-            for of in range(old.shards)
-            if (slots := [slot for slot in range(SLOTS) if (old.owners[slot], new.owners[slot]) == (of, shard)])
-        ]
+        origins = origins_of(data, old, new, shard, clean)
         mine = carried if shard == 0 else Carried(dict.fromkeys(carried.totals, 0), carried.last_token)
         rows = build_shard(
             shard_folder(draft, shard), shard, origins, now, mine, epoch=next_epoch(data),
@@ -107,6 +103,15 @@ def move_slots(settings: Settings, old: SlotMap, *, at: Point = _nowhere) -> Slo
     at("map written")
     _take_places(data, new, draft, at)
     return new
+
+
+def origins_of(folder: Path, old: SlotMap, new: SlotMap, shard: int, clean: Sequence[bool]) -> list[Origin]:
+    """Which old shards, whose folders are in `folder`, a new shard has its slots from. `clean`: see `Origin`."""
+    return [
+        Origin(shard_folder(folder, of), of, slots, clean[of])
+        for of in range(old.shards)
+        if (slots := [slot for slot in range(SLOTS) if (old.owners[slot], new.owners[slot]) == (of, shard)])
+    ]
 
 
 def _fold(settings: Settings, shard: int, archiving: Archiving, at: Point) -> bool:

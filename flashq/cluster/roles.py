@@ -48,7 +48,9 @@ def components(settings: Settings) -> Sequence[Component]:
     doors = [Component(HTTP, i, f"http-{i}") for i in range(settings.api_workers)] if settings.http else []
     doors += [Component(GRPC, 0, "grpc-0")] if settings.grpc else []
     sender = Component(WEBHOOKS, 0, SENDER)
-    return [*shards, *routers, *doors, sender, *([Component(CHECKPOINTER, 0, "checkpointer")] if folded else [])]
+    behind = [Component(CHECKPOINTER, 0, "checkpointer")] if folded else []
+    behind += [Component(BACKUPS, 0, "backups")] if settings.backup_dir is not None else []
+    return [*shards, *routers, *doors, sender, *behind]
 
 
 def _life(module: str, function: str) -> Callable[[ChildContext], int]:
@@ -72,6 +74,7 @@ ROUTER: Final = _role("router", "flashq.cluster.gateways", "run_router", 0, door
 SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_heartbeat=True)
 CHECKPOINTER: Final = _role("checkpointer", "flashq.shard.checkpoint_process", "run", 2)
 WEBHOOKS: Final = _role("webhooks", "flashq.cluster.webhook_door", "run", 0, is_probed=True)
+BACKUPS: Final = _role("backups", "flashq.cluster.backups.process", "run", 0)
 # Not imported before the fork: what these stand on is large, and no other process needs it.
 HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP, is_probed=True)
 GRPC: Final = Role("grpc", _life("flashq.cluster.grpc_door", "run_grpc"), (), 0, listeners.GRPC, is_probed=True)

@@ -10,13 +10,14 @@ whatever the pattern. Another number of shards gives no slot another owner that 
 import json
 import os
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from flashq.errors import ConfigError
 from flashq.protocol.slots import SLOTS
 
 FILE: Final = "slots.json"
 FORMAT: Final = 1
+Move = Literal["migration", "restore"]
 
 
 class SlotMap(NamedTuple):
@@ -57,12 +58,21 @@ def find_map(data: Path) -> SlotMap | None:
     return _parse(path) if path.exists() else None
 
 
-def begin_move(data: Path) -> None:
-    """Until `write_map`, what is in `data` is part of a migration, and no cluster starts on it."""
+def begin_move(data: Path, what: Move = "migration") -> None:
+    """Until `write_map`, what is in `data` is part of a migration or a restore, and no cluster starts on it."""
     with (data / FILE).open("wb") as file:
-        file.write(b'{"moving": true}\n')
+        file.write(json.dumps({"moving": what}).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+
+
+def broken_off(data: Path) -> str:
+    """Of what `data` has a part, which was never ended ("migration", "restore"); empty: of nothing."""
+    try:
+        content = json.loads((data / FILE).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return ""
+    return str(content.get("moving", "")) if isinstance(content, dict) else ""
 
 
 def shards_of(data: Path) -> int:
@@ -76,9 +86,8 @@ def _parse(path: Path) -> SlotMap:
     try:
         content = json.loads(path.read_bytes())
         if "moving" in content:
-            raise ConfigError(
-                f"{path.parent}: a migration into this folder was broken off: remove it, and migrate again"
-            )
+            again = "restore it again" if content["moving"] == "restore" else "remove it, and migrate again"
+            raise ConfigError(f"{path.parent}: a {content['moving']} into this folder was broken off: {again}")
         form, version, shards, owners = (content[key] for key in ("format", "version", "shards", "owners"))
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} is damaged ({error!r}): restore it from a backup of the data folder") from error

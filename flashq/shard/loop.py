@@ -26,6 +26,7 @@ from flashq.shard.gauges import Gauges
 from flashq.shard.holding import Holding, Release
 from flashq.shard.postman import Postman
 from flashq.storage.contract import Journal
+from flashq.storage.journal_format import TOOK_MAX
 
 _DUE_AT_ONCE: Final = 8
 HEARTBEAT_S: Final = 1.0
@@ -88,8 +89,9 @@ class ShardLoop:
             before_ns = monotonic_ns()
             try:
                 self._seq = self._journal.append(
-                    events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync
-                )
+                    events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync,
+                    took_ms=min(max(before_ns // 1_000_000 - engine.mono_ms, 0), TOOK_MAX),
+                )  # fmt: skip
             except StorageError as e:
                 self.faulty = True
                 self._on_fault(e)

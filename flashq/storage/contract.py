@@ -23,6 +23,8 @@ class Record(NamedTuple):
     boot: str
     events: bytes
     """The events' bytes, joined."""
+    took_ms: int = 0
+    """How long after `mono_ms` its tick ended, where the journal keeps that: nobody heard of any of it before."""
 
 
 class Recovery(NamedTuple):
@@ -77,12 +79,15 @@ class Journal(Protocol):
         Raises JournalCorrupt, with shard, file and offset, where promised bytes are damaged or missing.
         """
 
-    def append(self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False) -> int:
+    def append(
+        self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False, took_ms: int = 0
+    ) -> int:  # fmt: skip
         """Write one record; its sequence number.
 
         `promise`: a reply depends on it, so it is made as durable as the cluster's durability says.
         Without it (leases, heartbeats) the record is written, but may be lost by a power cut until a
         later promise is synced. `sync`: survives a power cut whatever the durability (ids reserved ahead).
+        `took_ms`: from `mono_ms` to the end of the tick; kept by a journal in files.
         Where `durable_seq` is behind the number returned, `on_durable` will tell.
 
         Raises DiskFull or StorageError. After any error the journal takes nothing more: its owner

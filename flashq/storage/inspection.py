@@ -13,7 +13,7 @@ from flashq.engine.replay import Replayer
 from flashq.errors import CheckpointTooNew, JournalCorrupt
 from flashq.storage import schema as s
 from flashq.storage.findings import Finding
-from flashq.storage.recovery import Tables
+from flashq.storage.recovery import Restoring, Tables
 from flashq.storage.rows import crc_of, decode, payloads_of
 from flashq.storage.sections import SECTIONS
 from flashq.storage.sites import FileSite, checked
@@ -29,11 +29,13 @@ _COUNTS: Final[dict[str, Callable[[Queue], int]]] = {
 }
 
 
-def inspect_tables(folder: Path, shard: int, *, engine: Engine | None = None) -> Iterator[Finding]:
+def inspect_tables(
+    folder: Path, shard: int, *, engine: Engine | None = None, restoring: type[Restoring] | None = None
+) -> Iterator[Finding]:  # fmt: skip
     """All that is wrong with the tables in a shard's folder; nothing where there are none.
 
-    `engine`, a new one, is filled with what they hold, if nothing is wrong. The shard may be running: what is looked at
-    is what was committed when the look began.
+    `engine`, a new one, is filled with what they hold, by `restoring`, if nothing is wrong. The shard may be running:
+    what is looked at is what was committed when the look began.
     """
     path = folder / s.FILE
     try:
@@ -49,7 +51,7 @@ def inspect_tables(folder: Path, shard: int, *, engine: Engine | None = None) ->
             found = True
             yield finding
         if not found:
-            yield from _counted(tables, Engine(epoch=0) if engine is None else engine)
+            yield from _counted(tables, Engine(epoch=0) if engine is None else engine, restoring)
     finally:
         tables.close()
 
@@ -131,11 +133,11 @@ _CHECKS: Final[tuple[_Check, ...]] = (
 )
 
 
-def _counted(tables: Tables, engine: Engine) -> Iterator[Finding]:
+def _counted(tables: Tables, engine: Engine, restoring: type[Restoring] | None) -> Iterator[Finding]:
     """Rows are whole, so there is a state; its counts must be those that the tables name."""
     path = tables.site.name
     try:
-        tables.restore(Replayer(engine))
+        tables.restore(Replayer(engine), restoring)
     except JournalCorrupt as fault:
         yield Finding(path, "", str(fault))
         return

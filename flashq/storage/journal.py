@@ -24,7 +24,17 @@ from flashq.errors import DiskFull, Fenced, StorageError
 from flashq.storage.contract import Files, Lock, Record, Recovery
 from flashq.storage.files import OsFiles
 from flashq.storage.journal_epoch import next_epoch
-from flashq.storage.journal_format import BODY, HEADER_BYTES, PREFIX, RECORD_HEAD, SEAL, WRITTEN, aligned, crc32c
+from flashq.storage.journal_format import (
+    BODY,
+    HEADER_BYTES,
+    PREFIX,
+    RECORD_HEAD,
+    SEAL,
+    TOOK_SHIFT,
+    WRITTEN,
+    aligned,
+    crc32c,
+)
 from flashq.storage.journal_reader import read_segment
 from flashq.storage.journal_recovery import Walk, first_needed, first_seq
 from flashq.storage.journal_segments import FULL, Segment, SegmentFolder, draw_salt
@@ -214,7 +224,9 @@ class SegmentJournal:
 
     # Writing
 
-    def append(self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False) -> int:
+    def append(
+        self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False, took_ms: int = 0
+    ) -> int:  # fmt: skip
         """Write one record, and sync it if it has to be; its sequence number."""
         body = events[0] if len(events) == 1 else b"".join(events)
         size = len(body)
@@ -222,7 +234,8 @@ class SegmentJournal:
             self._make_way(size)
         at = self._at
         seq = self.durable_seq + 1
-        fields = _pack_body(size, self._crc, self._flags, seq, self._epoch, at_ms, mono_ms, self.synced_seq)
+        flags = self._flags | took_ms << TOOK_SHIFT
+        fields = _pack_body(size, self._crc, flags, seq, self._epoch, at_ms, mono_ms, self.synced_seq)
         crc = crc32c(crc32c(0, fields), body)
         head = _pack_prefix(self._salt, crc) + fields
         try:

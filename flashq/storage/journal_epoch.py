@@ -30,6 +30,17 @@ def next_epoch(data_folder: str | Path, *, above: int = 0) -> int:
         raise StorageError(f"{path}: no epoch could be drawn: {fault.strerror}") from fault
 
 
+def last_epoch(data_folder: str | Path) -> int:
+    """The last epoch that was drawn, 0 if none was. Raises JournalCorrupt, StorageError."""
+    path = Path(data_folder) / "epoch"
+    try:
+        return _parse(path.read_bytes(), path)
+    except FileNotFoundError:
+        return 0
+    except OSError as fault:
+        raise StorageError(f"{path} cannot be read: {fault.strerror}") from fault
+
+
 def _draw(fd: int, path: Path, above: int) -> int:
     found = os.pread(fd, 64, 0)
     epoch = max(_parse(found, path) if found else 0, above) + 1

@@ -4,8 +4,8 @@ A segment is a header in its first sector, zeros to 4096, then records, each at 
 
     header  magic 8 | format 2 | shard 2 | crc 4 | number 8 | size 8 | salt 8 | first_seq 8 | epoch 8 | chain 4 |
             boot length 2, boot 64 | zeros to 512                   (crc: of all the other 508 bytes)
-    record  salt 8 | crc 4 | length 4 | chain 4 | flags 4 | seq 8 | epoch 8 | at_ms 8 | mono_ms 8 | synced_through 8
-            | events, `length` bytes                                (crc: of everything behind it)
+    record  salt 8 | crc 4 | length 4 | chain 4 | flags 1, took_ms 3 | seq 8 | epoch 8 | at_ms 8 | mono_ms 8 |
+            synced_through 8 | events, `length` bytes               (crc: of everything behind it)
 
 - `salt` is drawn at random whenever a segment is made or reused. It marks where a record starts, so that a search
   finds records behind damage; it tells them from what an earlier use left behind; and as no client knows it, no
@@ -41,6 +41,9 @@ SEAL: Final = 1
 """The last word of an orderly stop: no events, the sequence of the record before."""
 WRITTEN: Final = 2
 """Durability was "commit": being written was all that was promised, so only a power cut may take it back."""
+TOOK_SHIFT: Final = 8
+"""Above the flags: `Record.took_ms`, in 24 bits."""
+TOOK_MAX: Final = (1 << 24) - 1
 
 crc32c: Callable[[int, bytes], int] = _extend
 
@@ -132,7 +135,8 @@ def frames(file: Readable, header: Header, at: int = HEADER_BYTES) -> Iterator[F
         if crc32c(crc32c(0, window[body - BODY.size : body]), events) != crc:
             return
         at = base + aligned(end)
-        yield at, crc, chain, flags, synced_through, new(Record, (seq, epoch, at_ms, mono_ms, boot, events))
+        record = new(Record, (seq, epoch, at_ms, mono_ms, boot, events, flags >> TOOK_SHIFT))
+        yield at, crc, chain, flags, synced_through, record
 
 
 def search(file: Readable, header: Header, at: int) -> Iterator[tuple[int, Frame | None]]:

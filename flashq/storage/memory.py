@@ -36,13 +36,15 @@ class MemoryJournal:
             raise StorageError("replay comes before the first append")
         return iter([record for record in self.kept if record.seq > after_seq])
 
-    def append(self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False) -> int:
+    def append(
+        self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False, took_ms: int = 0
+    ) -> int:  # fmt: skip
         if not self._open:
             raise StorageError("the journal is closed")
         self._appended = True
         seq = self.durable_seq + 1
         if self._keep:
-            self.kept.append(Record(seq, self._epoch, at_ms, mono_ms, self._boot, b"".join(events)))
+            self.kept.append(Record(seq, self._epoch, at_ms, mono_ms, self._boot, b"".join(events), took_ms))
         self.durable_seq = self.synced_seq = seq
         return seq
 

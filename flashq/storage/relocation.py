@@ -22,6 +22,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     Table,
+    case,
     func,
     insert,
     literal,
@@ -75,10 +76,11 @@ class Carried(NamedTuple):
 
 def build_shard(
     folder: Path, shard: int, origins: Sequence[Origin], now: Moment, carried: Carried, *, epoch: int,
-    durability: Literal["fsync", "commit"], segment_bytes: int,
+    durability: Literal["fsync", "commit"], segment_bytes: int, pages_skipped: int = 0,
 ) -> int:  # fmt: skip
     """Make the folder of a shard from its slots in `origins`; how many rows it has. On disk when it returns.
 
+    `pages_skipped`: so many pages of ids are left out in each slot, used or not: they may have been given since.
     Raises JournalCorrupt where an origin's rows cannot be read or are not all found again.
     """
     OsFiles().make_folder(str(folder))
@@ -90,6 +92,8 @@ def build_shard(
         for origin in origins:
             with checked(FileSite(origin.folder, origin.shard)):
                 rows += tables.take(origin)
+        if pages_skipped:
+            tables.skip([slot for origin in origins for slot in origin.slots], pages_skipped)
         tables.finish(carried)
     _sync(path)
     _begin_journal(folder, shard, now, epoch, durability, segment_bytes)
@@ -261,6 +265,20 @@ class _Tables:
             rest = encode(shifted_rest(decode(row.rest), by_ms))
             if rest != row.rest:
                 connection.execute(update(s.QUEUES).where(queues.name == row.name).values(rest=rest))
+
+    def skip(self, slots: Sequence[int], pages: int) -> None:
+        """Count ids on from further ahead."""
+        c = s.SLOTS.c
+        ahead = case((c.reserved_page > c.next_page, c.reserved_page), else_=c.next_page) + pages
+        connection = self._connection
+        connection.execute(update(s.SLOTS).values(next_page=ahead, reserved_page=ahead))
+        known = set(connection.execute(select(c.slot)).scalars())
+        fresh = [
+            {"slot": slot, "next_page": pages, "reserved_page": pages, "bad": b"", "gone": b""}
+            for slot in slots if slot not in known
+        ]  # fmt: skip
+        if fresh:
+            connection.execute(insert(s.SLOTS), fresh)
 
     def finish(self, carried: Carried) -> None:
         """What is left when all origins are copied."""

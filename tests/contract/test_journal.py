@@ -13,6 +13,7 @@ from flashq.errors import StorageError
 from flashq.storage.contract import Files, Journal, Record
 from flashq.storage.files import OsFiles
 from flashq.storage.journal import SegmentJournal
+from flashq.storage.journal_format import TOOK_MAX
 from flashq.storage.memory import MemoryJournal
 from flashq.storage.postgres import ownership
 from flashq.storage.postgres.journal import DatabaseJournal
@@ -177,6 +178,19 @@ def test_sealed_journal_replays_all_it_was_given(home: Home, opened: Start) -> N
     assert [record.seq for record in records] == list(range(1, 201))
     assert records[5] == Record(6, 1, 1_005, 5, BOOT, written[5])
     assert journal.recovery == (200, True, 0, 0, "")
+
+
+@pytest.mark.parametrize("durability", ["fsync", "commit"])
+def test_files_keep_how_long_a_tick_took(tmp_path: Path, durability: Literal["fsync", "commit"]) -> None:
+    """From a moment to the longest that there is room for; a cut of several journals stands on it."""
+    home = SegmentHome(str(tmp_path / "shard-00"), durability, OsFiles())
+    journal = home.open()
+    for took_ms in (0, 1, 255, 256, TOOK_MAX):
+        journal.append([b"x"], at_ms=1, mono_ms=2, promise=True, took_ms=took_ms)
+    journal.close(seal=True)
+    records = list(home.open().replay())
+    assert [record.took_ms for record in records] == [0, 1, 255, 256, TOOK_MAX]
+    assert {(record.at_ms, record.mono_ms) for record in records} == {(1, 2)}
 
 
 def test_killed_owner_loses_nothing_it_wrote(home: Home, opened: Start) -> None:

@@ -13,12 +13,13 @@ SEGMENT = 64 << 10
 OPTIONS: Reply = {"priority": 3, "ttl": 3_000_000, "max_attempts": 7, "backoff": 5, "tags": ["é"], "lifo": True}
 
 
-def small_segments(durability: str) -> Cluster:
+def small_segments(durability: str, **more: str) -> Cluster:
+    """`more`: environment variables."""
     settings = {
         "FLASHQ_SEGMENT_BYTES": str(SEGMENT), "FLASHQ_CHECKPOINT_BYTES": str(SEGMENT),
         "FLASHQ_KEEP_COMPLETED_COUNT": "50",
     }  # fmt: skip
-    return Cluster(shards=2, durability=durability, settings=settings)
+    return Cluster(shards=2, durability=durability, settings=settings | more)
 
 
 def journal_of(cluster: Cluster, shard: int) -> Path:

@@ -122,7 +122,9 @@ class DatabaseJournal:
 
     # -- writing
 
-    def append(self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False) -> int:
+    def append(
+        self, events: Sequence[bytes], *, at_ms: int, mono_ms: int, promise: bool, sync: bool = False, took_ms: int = 0
+    ) -> int:  # fmt: skip
         if self._fault is not None:
             raise type(self._fault)(str(self._fault))
         self._appended = True

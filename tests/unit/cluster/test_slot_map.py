@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from flashq.cluster.layout import settled_map
-from flashq.cluster.slot_map import FILE, SlotMap, first_map, rebalanced, write_map
+from flashq.cluster.slot_map import (
+    FILE,
+    Move,
+    SlotMap,
+    begin_move,
+    broken_off,
+    find_map,
+    first_map,
+    rebalanced,
+    write_map,
+)
 from flashq.errors import ConfigError
 from flashq.protocol.slots import SLOTS
 
@@ -82,3 +92,16 @@ def test_map_of_a_later_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(json.dumps(later))
     with pytest.raises(ConfigError, match="has format 2, this flashq knows 1"):
         settled_map(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("what", "again"), [("migration", "remove it, and migrate again"), ("restore", "restore it again")]
+)
+def test_what_was_broken_off_is_named_until_there_is_a_map(tmp_path: Path, what: Move, again: str) -> None:
+    assert broken_off(tmp_path) == ""
+    begin_move(tmp_path, what)
+    assert broken_off(tmp_path) == what
+    with pytest.raises(ConfigError, match=f"a {what} into this folder was broken off: {again}"):
+        find_map(tmp_path)
+    write_map(tmp_path, first_map(3))
+    assert broken_off(tmp_path) == ""

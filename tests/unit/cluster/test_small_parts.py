@@ -2,6 +2,7 @@
 
 import io
 import os
+from pathlib import Path
 from typing import TextIO, cast
 
 import pytest
@@ -113,6 +114,8 @@ def test_cluster_has_its_shards_and_routers() -> None:
         "shard-00", "shard-01", "router-0", "router-1", "http-0", "http-1", "grpc-0", "webhooks",
     ]  # fmt: skip
     assert "http-0" not in [component.name for component in components(Settings(http=False))]
+    assert "backups" not in names
+    assert components(Settings(backup_dir=Path("/backups")))[-1].name == "backups"
 
 
 def test_process_is_known_by_pid_and_start() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from flashq.errors import JournalCorrupt, StorageError
-from flashq.storage.journal_epoch import next_epoch
+from flashq.storage.journal_epoch import last_epoch, next_epoch
 
 DRAWER = """
 import sys
@@ -19,7 +19,9 @@ for _ in range(50):
 
 
 def test_epochs_rise_by_one_from_one(tmp_path: Path) -> None:
+    assert last_epoch(tmp_path / "data") == 0
     assert [next_epoch(tmp_path / "data") for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert last_epoch(tmp_path / "data") == 5
 
 
 def test_processes_at_the_same_time_draw_different_epochs(tmp_path: Path) -> None:
