@@ -1,5 +1,6 @@
 """flashq backup, backups, restore."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -74,17 +75,47 @@ def restore(
     ],
     data: Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder to be filled; empty or not there yet.")],
     shards: Annotated[int, typer.Option("--shards", metavar="N", help="Shards there are to be; 0: as it was.")] = 0,
+    at: Annotated[
+        str | None,
+        typer.Option("--at", metavar="TIME", help="Then go on to this moment, by the archive: 2026-11-24T20:15:03Z."),
+    ] = None,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Then go on as far as the archive was shipped, by the archive.")
+    ] = False,
+    archive: Annotated[
+        Path | None, typer.Option("--archive", metavar="DIR", help="Archive of the journal; as configured.")
+    ] = None,
+    config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a data folder from a backup; then start a cluster on it. Killed, it is simply done again."""
     with told():
+        settings = load({"archive_dir": archive}, file=config).settings
+        from flashq.cluster.backups.continuing import Archived
         from flashq.cluster.backups.restoring import restore
+        from flashq.cluster.backups.shelf import shown
 
-        done = restore(source.absolute(), data.absolute(), shards=shards)
+        archived = None
+        if at is not None or latest:
+            if at is not None and latest:
+                raise ConfigError("--at and --latest: allowed is one of them")
+            if settings.archive_dir is None:
+                raise ConfigError("--at and --latest need an archive: name it by --archive or archive_dir")
+            archived = Archived(settings.archive_dir, settings.archive_key, None if at is None else _moment_ms(at))
+        done = restore(source.absolute(), data.absolute(), shards=shards, archived=archived)
     if as_json:
-        say_json({"backup": str(done.backup), "shards": done.shards, "counts": done.manifest.counts})
+        say_json({"backup": str(done.backup), "shards": done.shards, "at_ms": done.at_ms, "counts": done.counts})
     else:
-        say(f"{done.backup.name} is in {data}, {done.shards} shards  {_words(done.manifest.counts)}")
+        say(f"{data} is as it was at {shown(done.at_ms)}, with {done.shards} shards  {_words(done.counts)}")
+
+
+def _moment_ms(text: str) -> int:
+    """A moment; without a zone it is UTC's. Raises ConfigError."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ConfigError(f"--at {text!r}: allowed is a moment such as 2026-11-24T20:15:03Z") from error
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1_000)
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -50,6 +50,7 @@ def components(settings: Settings) -> Sequence[Component]:
     sender = Component(WEBHOOKS, 0, SENDER)
     behind = [Component(CHECKPOINTER, 0, "checkpointer")] if folded else []
     behind += [Component(BACKUPS, 0, "backups")] if settings.backup_dir is not None else []
+    behind += [Component(SHIPPER, 0, "shipper")] if settings.archive_dir is not None else []
     return [*shards, *routers, *doors, sender, *behind]
 
 
@@ -75,6 +76,7 @@ SHARD: Final = _role("shard", "flashq.cluster.gateways", "run_shard", 1, has_hea
 CHECKPOINTER: Final = _role("checkpointer", "flashq.shard.checkpoint_process", "run", 2)
 WEBHOOKS: Final = _role("webhooks", "flashq.cluster.webhook_door", "run", 0, is_probed=True)
 BACKUPS: Final = _role("backups", "flashq.cluster.backups.process", "run", 0)
+SHIPPER: Final = _role("shipper", "flashq.cluster.backups.shipping_process", "run", 2)
 # Not imported before the fork: what these stand on is large, and no other process needs it.
 HTTP: Final = Role("http", _life("flashq.cluster.http_door", "run_http"), (), 0, listeners.HTTP, is_probed=True)
 GRPC: Final = Role("grpc", _life("flashq.cluster.grpc_door", "run_grpc"), (), 0, listeners.GRPC, is_probed=True)

@@ -75,7 +75,7 @@ class JournalCopy:
             raise StorageError(f"shard {self._shard}: {self._from} cannot be copied: {fault.strerror}") from fault
 
     def _opened(self) -> list[Segment]:
-        return list(_open_all(self._from, self._shard, Overtaken)) if self._from.is_dir() else []
+        return _open_all(self._from, self._shard, Overtaken) if self._from.is_dir() else []
 
     def _begun(self, segment: Segment) -> bool:
         """Whether it has a record by now."""
@@ -92,7 +92,7 @@ class JournalCopy:
 
     def records(self, after_seq: int, until: Cut | None) -> Iterator[Record]:
         """What was copied behind `after_seq`, up to a cut, in order. Raises JournalCorrupt, Overtaken."""
-        segments = list(_open_all(self._into, self._shard, StorageError)) if self._into.is_dir() else []
+        segments = _open_all(self._into, self._shard, StorageError) if self._into.is_dir() else []
         try:
             walk = Walk(segments, shard=self._shard, boot=boot_id(), after_seq=after_seq)
             for record in walk.records():
@@ -108,18 +108,25 @@ class JournalCopy:
                 segment.file.close()
 
 
-def _open_all(folder: Path, shard: int, gone: type[StorageError]) -> Iterator[Segment]:
-    """The segments in a folder, in order, opened for reading."""
+def _open_all(folder: Path, shard: int, gone: type[StorageError]) -> list[Segment]:
+    """The segments in a folder, in order, opened for reading; `gone` is raised if one goes meanwhile."""
     files = ReadOnlyFiles()
-    for name in [name for name in files.list(str(folder)) if name.endswith(".seg")]:
-        path = str(folder / name)
-        try:
-            file = files.open(path)
-        except FileNotFoundError as fault:
-            raise gone(f"shard {shard}: {path} is not there any more") from fault
-        try:
-            header: Header = parse_header(file.pread(SECTOR, 0), path, shard)
-        except BaseException:
-            file.close()
-            raise
-        yield Segment(header, path, file, file.size(), header.first_seq, header.first_seq - 1)
+    segments: list[Segment] = []
+    try:
+        for name in files.list(str(folder)):
+            if name.endswith(".seg"):
+                path = str(folder / name)
+                file = files.open(path)
+                segments.append(Segment(_UNKNOWN, path, file, file.size(), 0, 0))
+                header = segments[-1].header = parse_header(file.pread(SECTOR, 0), path, shard)
+                segments[-1].first_seq, segments[-1].last_seq = header.first_seq, header.first_seq - 1
+    except BaseException as fault:
+        for segment in segments:
+            segment.file.close()
+        if isinstance(fault, FileNotFoundError):
+            raise gone(f"shard {shard}: {fault.filename} is not there any more") from fault
+        raise
+    return segments
+
+
+_UNKNOWN: Final = Header(0, 0, 0, b"", 0, 0, 0, "")

@@ -95,6 +95,15 @@ def _check_room(data: Path, folder: Path) -> None:
         raise DiskFull(f"{folder}: {needed} bytes are needed for a backup, there are {free}")
 
 
+def cut_now() -> tuple[Cut, int]:
+    """A moment that is over, and its wall time."""
+    clock = SystemClock()
+    wall_ms, mono_ms = clock.both_ms()
+    while clock.mono_ms() <= mono_ms:
+        time.sleep(0.0005)
+    return Cut(boot_id(), mono_ms), wall_ms
+
+
 class _Making:
     """One attempt."""
 
@@ -115,7 +124,7 @@ class _Making:
                 stack.callback(source.close)
                 source.pin()
             self._at("pinned")
-            cut, cut_ms = self._cut()
+            cut, cut_ms = cut_now()
             for source in sources:
                 source.journal.take(source.position)
             self._at("journals copied")
@@ -139,14 +148,6 @@ class _Making:
         if found is None:
             raise ConfigError(f"data = {self._data}: no cluster has kept anything here")
         return found
-
-    def _cut(self) -> tuple[Cut, int]:
-        """A moment that is over."""
-        clock = SystemClock()
-        wall_ms, mono_ms = clock.both_ms()
-        while clock.mono_ms() <= mono_ms:
-            time.sleep(0.0005)
-        return Cut(boot_id(), mono_ms), wall_ms
 
     def _part(self, source: "_Source", cut: Cut) -> ShardPart:
         """What is packed of a shard, and was tried."""

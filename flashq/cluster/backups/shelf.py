@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,11 @@ def name_of(cut_ms: int) -> str:
     """What a backup with this cut is called."""
     seconds, ms = divmod(cut_ms, 1_000)
     return f"{PREFIX}{time.strftime('%Y%m%dT%H%M%S', time.gmtime(seconds))}.{ms:03}Z"
+
+
+def shown(at_ms: int) -> str:
+    """A wall time, as people write it and `--at` takes it."""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @contextmanager
@@ -61,13 +67,20 @@ def backups(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.is_dir())
 
 
-def find_backup(place: Path) -> Path:
-    """The backup that is meant: itself, or the latest of a folder of backups. Raises ConfigError."""
+def find_backup(place: Path, until_ms: int | None = None) -> Path:
+    """The backup that is meant: itself, or the latest of a folder of backups, made up to a moment.
+
+    Raises ConfigError.
+    """
     if place.name.startswith(PREFIX) or (place / "manifest.json").exists():
         return place
     found = backups(place)
     if not found:
         raise ConfigError(f"{place}: there is no backup here")
+    if until_ms is not None:
+        found = [path for path in found if path.name <= name_of(until_ms)]
+        if not found:
+            raise ConfigError(f"{place}: there is no backup here from before {shown(until_ms)}")
     return found[-1]
 
 
