@@ -156,7 +156,7 @@ def _parameter(name: str, where: str, kind: Any) -> Schema:
 
 
 def _of_page(page: Page) -> Schema:
-    statuses = (400, 401, 403, 405, 413, 415, 422, 500, 503)
+    statuses = (400, 401, 403, 404, 405, 413, 415, 422, 500, 503)
     responses = _responses(page.data, statuses, plain=page.plain)
     whole = _operation(page.method, page.path, page.group, page.summary, responses)
     whole["parameters"] = [_parameter(name, "path", str) for name in _PARAMETER.findall(page.path)]
