@@ -148,3 +148,47 @@ def test_what_is_tied_to_a_connection_outlives_the_move() -> None:
                 assert (ended["ok"], ended["result"], ended["reqId"]) == (True, "done", "w")
             event = listener.read()
             assert (event["event_type"], event["job_id"]) == ("completed", job_id)
+
+
+def test_requests_over_many_slots_are_not_refused_while_all_of_them_move() -> None:
+    """Flows, custom ids, keys of several slots, repeated requests: each concerns slots that may be on their way."""
+    with Cluster(shards=3, durability="commit") as cluster:
+        over = threading.Event()
+        refused: list[Reply] = []
+        counts = {0: 0, 1: 0}
+
+        def ask(wire: Wire, cmd: str, **fields: object) -> Reply:
+            reply = wire.ask(cmd, **fields)
+            if not reply["ok"] or reply.get("errors"):
+                refused.append(reply)
+            return reply
+
+        def live(client: int) -> None:
+            with Wire(cluster.connect(), TEXT) as wire:
+                while not over.is_set():
+                    n = counts[client] = counts[client] + 1
+                    children = [{"queue": f"b{(n + k) % 7}", "data": k} for k in range(4)]
+                    ask(wire, "FLOW", queue=f"a{client}", data=1, children=children)
+                    named = {
+                        "queue": f"c{n % 9}",
+                        "data": 1,
+                        "jobId": f"n{client}-{n}",
+                        "idempotency_key": f"{n}-{client}",
+                    }
+                    assert ask(wire, "PUSH", **named) == ask(wire, "PUSH", **named), "the first answer again"
+                    ask(wire, "KVMSET", entries=[{"key": f"v{client}-{k}", "value": n} for k in range(5)])
+                    job = ask(wire, "PULL", queue=f"b{n % 7}", timeout=0).get("job")
+                    if job is not None:
+                        ask(wire, "ACK", id=job["id"], lease=job["lease"])
+
+        threads = [threading.Thread(target=live, args=(client,)) for client in counts]
+        for thread in threads:
+            thread.start()
+        moved_slots = health.spread(cluster.run, 2, timeout_ms=120_000)
+        over.set()
+        for thread in threads:
+            thread.join(30)
+            assert not thread.is_alive()
+        assert refused == []
+        assert moved_slots > 300
+        assert min(counts.values()) > 20
