@@ -10,9 +10,10 @@ import pytest
 from flashq.cluster.backups.making import back_up
 from flashq.cluster.backups.restoring import restore
 from flashq.cluster.backups.shelf import backups, find_backup
-from flashq.cluster.slot_map import broken_off, find_map
+from flashq.cluster.slot_map import SlotMap, broken_off, find_map, write_map
 from flashq.config import Settings
 from flashq.errors import ConfigError
+from flashq.protocol.slots import slot_of_queue
 from flashq.testing.cluster import Cluster
 from tests.fault.test_resharding_kills import DIED, jobs_by_owner
 from tests.integration.test_checkpoints import kinds_of_jobs
@@ -104,3 +105,19 @@ def test_a_restore_killed_at_any_point_is_whole_or_refused_and_can_be_done_again
         shutil.rmtree(data)
         nth += 1
     assert refused > 5
+
+
+def test_a_slot_that_is_in_two_shards_is_restored_from_its_owner(filled: Path, tmp_path: Path) -> None:
+    """As in the middle of a move: what another shard has of it is not what counts."""
+    data, folder = tmp_path / "data", tmp_path / "backups"
+    shutil.copytree(filled, data)
+    slots = find_map(data)
+    assert slots is not None
+    slot = slot_of_queue("q-0")
+    owners = [*slots.owners]
+    owners[slot] = 1 - owners[slot]
+    write_map(data, SlotMap(slots.version + 1, slots.shards, tuple(owners)))
+    made = back_up(Settings(data=data, shards=2, run=tmp_path / "r"), folder)
+    assert made.manifest.counts["waiting"] > 20
+    done = restore(folder, tmp_path / "new")
+    assert (done.counts["waiting"], done.counts["dead"], done.counts["queues"]) == (20, 0, 20)

@@ -1,6 +1,6 @@
 """Whether the tables of a shard, as they come out of a backup, are whole and what its manifest says."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -8,6 +8,7 @@ from flashq.cluster.backups.manifest import ShardPart
 from flashq.engine.queues import Queue
 from flashq.engine.settings import Limits
 from flashq.errors import JournalCorrupt
+from flashq.protocol.slots import SLOTS
 from flashq.storage.inspection import inspect_tables
 from flashq.storage.packing import unpack
 from flashq.storage.resuming import ThinRestoring
@@ -24,16 +25,17 @@ STATES: Final[Mapping[str, Callable[[Queue], int]]] = {
 }
 
 
-def counts_in(folder: Path, shard: int) -> dict[str, int]:
+def counts_in(folder: Path, shard: int, slots: Collection[int] = range(SLOTS)) -> dict[str, int]:
     """Jobs by state in a shard's tables, every row of which was tried. Raises JournalCorrupt if anything is wrong.
 
+    `slots`: those that count; a shard may still have what it has given to another one, or have it before it is its own.
     Payloads are looked at and not kept, so that this takes less memory than the shard.
     """
     engine = ThinEngine(Limits())
     for finding in inspect_tables(folder, shard, engine=engine, restoring=ThinRestoring):
         raise JournalCorrupt(f"shard {shard}: {finding}")
-    counts = {name: sum(map(count, engine.queues.values())) for name, count in STATES.items()}
-    return {"queues": len(engine.queues), **counts}
+    queues = [queue for queue in engine.queues.values() if queue.slot.no in slots]
+    return {"queues": len(queues), **{name: sum(map(count, queues)) for name, count in STATES.items()}}
 
 
 def unpack_shard(backup: Path, part: ShardPart, into: Path) -> None:

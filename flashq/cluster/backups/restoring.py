@@ -151,7 +151,8 @@ class _Restoring:
             self._at(f"built {shard}")
         expected: dict[str, int] = {}
         for shard in range(self._old.shards):
-            _add(expected, counts_in(shard_folder(self.work, shard), shard))
+            mine = {slot for slot, owner in enumerate(self._old.owners) if owner == shard}
+            _add(expected, counts_in(shard_folder(self.work, shard), shard, mine))
         if self.counts != expected:
             raise JournalCorrupt(f"restore: {self.counts} were restored instead of {expected}")
 
