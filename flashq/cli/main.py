@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from flashq import __version__
-from flashq.cli import auth, backups, cluster, config, jobs, migrate, queues, server
+from flashq.cli import audit, auth, backups, cluster, config, doctor, jobs, migrate, queues, server
 
 app = typer.Typer(
     name="flashq",
@@ -18,7 +18,7 @@ app = typer.Typer(
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(auth.app, name="auth")
 app.add_typer(config.app, name="config")
-for room in (jobs, queues, server, migrate, backups):
+for room in (jobs, queues, server, migrate, backups, doctor, audit):
     room.register(app)
 
 

@@ -37,23 +37,32 @@ def inspect_tables(
     `engine`, a new one, is filled with what they hold, by `restoring`, if nothing is wrong. The shard may be running:
     what is looked at is what was committed when the look began.
     """
-    path = folder / s.FILE
     try:
         tables = Tables.find(FileSite(folder, shard))
     except (JournalCorrupt, CheckpointTooNew) as fault:
-        yield Finding(str(path), "", str(fault))
+        yield Finding(str(folder / s.FILE), "", str(fault))
         return
     if tables is None:
         return
     try:
-        found = False
-        for finding in _inspected(tables):
-            found = True
-            yield finding
-        if not found:
-            yield from _counted(tables, Engine(epoch=0) if engine is None else engine, restoring)
+        yield from inspect_found(tables, Replayer(Engine(epoch=0) if engine is None else engine), restoring)
     finally:
         tables.close()
+
+
+def inspect_found(
+    tables: Tables, replayer: Replayer, restoring: type[Restoring] | None = None
+) -> Iterator[Finding]:  # fmt: skip
+    """All that is wrong with these tables, as they were when they were found.
+
+    `replayer`, of a new engine, is filled with what they hold, by `restoring`, if nothing is wrong.
+    """
+    found = False
+    for finding in _inspected(tables):
+        found = True
+        yield finding
+    if not found:
+        yield from _counted(tables, replayer, restoring)
 
 
 def _inspected(tables: Tables) -> Iterator[Finding]:
@@ -133,16 +142,16 @@ _CHECKS: Final[tuple[_Check, ...]] = (
 )
 
 
-def _counted(tables: Tables, engine: Engine, restoring: type[Restoring] | None) -> Iterator[Finding]:
+def _counted(tables: Tables, replayer: Replayer, restoring: type[Restoring] | None) -> Iterator[Finding]:
     """Rows are whole, so there is a state; its counts must be those that the tables name."""
     path = tables.site.name
     try:
-        tables.restore(Replayer(engine), restoring)
+        tables.restore(replayer, restoring)
     except JournalCorrupt as fault:
         yield Finding(path, "", str(fault))
         return
     for row in tables.connection.execute(select(s.QUEUES)):
-        queue = engine.queues[row.name]
+        queue = replayer.engine.queues[row.name]
         for name, count in _COUNTS.items():
             named, found = row._mapping[name], count(queue)
             if named != found:

@@ -34,11 +34,12 @@ def last_epoch(data_folder: str | Path) -> int:
     """The last epoch that was drawn, 0 if none was. Raises JournalCorrupt, StorageError."""
     path = Path(data_folder) / "epoch"
     try:
-        return _parse(path.read_bytes(), path)
+        found = path.read_bytes()
     except FileNotFoundError:
         return 0
     except OSError as fault:
         raise StorageError(f"{path} cannot be read: {fault.strerror}") from fault
+    return _parse(found, path) if found else 0
 
 
 def _draw(fd: int, path: Path, above: int) -> int:

@@ -14,6 +14,7 @@ One transaction is one fold: rows and position change together, on disk before a
 (`synchronous=FULL` in every durability).
 """
 
+import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
@@ -110,6 +111,24 @@ def connect(path: Path) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     return engine
+
+
+def connect_to_look(path: Path) -> Engine:
+    """The file at `path`, for one connection that only reads and leaves no trace.
+
+    Where SQLite's log has something in it, that is read too, by the index beside it. Else the file is all there is, and
+    it is read without a lock, as SQLite would make log and index to have one.
+    """
+    log = path.with_name(path.name + "-wal")
+    index = path.with_name(path.name + "-shm")
+    logged = log.exists() and log.stat().st_size > 0
+    how = "immutable=1" if not logged else "mode=ro&readonly_shm=1" if index.exists() else "mode=ro"
+    uri = f"{path.absolute().as_uri()}?{how}"
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_MS / 1000)
+
+    return create_engine("sqlite+pysqlite://", creator=connect, poolclass=StaticPool, isolation_level="AUTOCOMMIT")
 
 
 def give_back(connection: Connection) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from sqlalchemy import Connection
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
+from flashq.errors import StorageError
 from flashq.storage import schema as s
 from flashq.storage.files import OsFiles
 
@@ -118,6 +119,37 @@ class FileSite:
 
     def damaged(self, fault: DBAPIError) -> bool:
         return s.damaged(fault)
+
+
+class ReadOnlySite(FileSite):
+    """The same, for those who only look: nothing is made, changed or removed, not even what SQLite has beside its file.
+
+    It may be written meanwhile; what is read is what was there when `read` was called.
+    """
+
+    def read(self) -> Connection | None:
+        if not self._path.exists():
+            return None
+        with checked(self):
+            engine = s.connect_to_look(self._path)
+            try:
+                connection = engine.connect()
+                connection.exec_driver_sql("BEGIN")
+                s.check_meta(s.read_meta(connection), self.name, self.shard)
+            except BaseException:
+                engine.dispose()
+                raise
+        return connection
+
+    def damaged(self, fault: DBAPIError) -> bool:
+        """What cannot be read cannot be called whole."""
+        return True
+
+    def make(self) -> None:
+        raise StorageError(f"shard {self.shard}: {self.name} is only looked at")
+
+    def write(self) -> Connection:
+        raise StorageError(f"shard {self.shard}: {self.name} is only looked at")
 
 
 def meta_of(connection: Connection) -> dict[str, Any]:
