@@ -187,6 +187,7 @@ def _slot_arrived(engine: ThinEngine, changes: Changes, event: e.SlotArrived) ->
     """All of it is new to the tables. What is put back is held until it is written."""
     slot = event.slot
     _leave(engine, changes, slot)
+    hooks = set(engine.hooks.lines)
     engine.keeps_values = True
     try:
         rows = arrived(engine, event)
@@ -198,7 +199,8 @@ def _slot_arrived(engine: ThinEngine, changes: Changes, event: e.SlotArrived) ->
             kept.row = 0
     changes.slots.add(slot)
     engine.entries.update((row.kind, slot, row.key) for row in rows.read(s.ENTRIES))
-    engine.entries.update((*(hook_key(hook) for hook in engine.hooks.lines), _HOOKS_VERSION))
+    hooks.update(engine.hooks.lines)  # those that are no more are not to stay in the tables
+    engine.entries.update((*map(hook_key, hooks), ("chosen", 0, ""), _HOOKS_VERSION))
     changes.answers += (answer for row in rows.read(s.BLOCKS) for answer in decode(row.value))
 
 

@@ -14,15 +14,17 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 import msgspec
+from msgspec import convert, to_builtins
 from sqlalchemy import Table
 
-from flashq.engine import webhooks
+from flashq.engine import chosen, webhooks
 from flashq.engine.departure import depart, queues_of
 from flashq.engine.engine import Engine
-from flashq.engine.events import HookRemoved, HookSet, SlotArrived
+from flashq.engine.events import HookRemoved, HookSet, SettingsChosen, SlotArrived
 from flashq.engine.jobs import Job
 from flashq.engine.pages import Page
 from flashq.engine.replay import APPLY
+from flashq.engine.settings import Chosen
 from flashq.storage.queue_rows import Row, kept_row, queue_row, runs_blob
 from flashq.storage.recovery import Restoring
 from flashq.storage.rows import chunks, decode, encode, job_row, page_row, text_or_bytes
@@ -35,7 +37,7 @@ _ROW_BYTES: Final = 100
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[tuple[str, dict[str, Any]]]).decode
 _HOOKS: Final = "hooks"
-"""Not a table: the webhooks that the sender knows, which the receiver may not have heard of yet."""
+"""Not a table: webhooks and settings that the sender knows, which the receiver may not have heard of yet."""
 
 
 class Parcel:
@@ -112,7 +114,7 @@ def _small_rows(engine: Engine, slot: int) -> Iterator[tuple[str, Row]]:
         yield "blocks", {"kind": "answers", "value": encode(answers)}
     if engine.hooks.version:
         hooks = [[getattr(line.hook, name) for name in _HOOK] for line in engine.hooks.lines.values()]
-        yield _HOOKS, {"kind": "", "value": encode((engine.hooks.version, hooks))}
+        yield _HOOKS, {"kind": "", "value": encode((engine.hooks.version, hooks, to_builtins(engine.chosen)))}
 
 
 _HOOK: Final = HookSet.__struct_fields__
@@ -134,12 +136,12 @@ class PartRows:
         rows = self._tables.get(str(table.name), ())
         return (row for row in rows if kind is None or row.kind == kind)
 
-    def hooks(self) -> tuple[int, list[HookSet]]:
-        """(version, webhooks) as the sender knows them."""
+    def hooks(self) -> tuple[int, list[HookSet], Chosen]:
+        """(version, webhooks, settings) as the sender knows them."""
         for row in self._tables.get(_HOOKS, ()):
-            version, hooks = decode(row.value)
-            return version, [HookSet(*fields) for fields in hooks]
-        return 0, []
+            version, hooks, settings = decode(row.value)
+            return version, [HookSet(*fields) for fields in hooks], convert(settings, Chosen)
+        return 0, [], Chosen()
 
 
 def unpack(engine: Engine, slot: int, parts: Sequence[bytes], shift_ms: int) -> PartRows:
@@ -159,8 +161,11 @@ def unpack(engine: Engine, slot: int, parts: Sequence[bytes], shift_ms: int) -> 
     return rows
 
 
-def _learn_hooks(engine: Engine, version: int, hooks: list[HookSet]) -> None:
-    """Webhooks are every shard's: a shard that is new, or has not heard the latest, learns them with its slots."""
+def _learn_hooks(engine: Engine, version: int, hooks: list[HookSet], settings: Chosen) -> None:
+    """Webhooks and settings are every shard's: one that has not heard the latest learns them with its slots.
+
+    A shard without slots is told of none, as slot 0 tells it by one of its slots.
+    """
     if version <= engine.hooks.version:
         return
     known = {hook.id for hook in hooks}
@@ -170,7 +175,7 @@ def _learn_hooks(engine: Engine, version: int, hooks: list[HookSet]) -> None:
     for line in list(engine.hooks.lines.values()):
         if line.hook.id not in known:
             webhooks.removed(engine, HookRemoved(line.hook.id, version))
-    engine.hooks.version = version
+    chosen.set_(engine, SettingsChosen(version, settings))
 
 
 def arrived(engine: Engine, event: SlotArrived) -> PartRows:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from flashq.engine import removal
+from flashq.engine import chosen, removal, webhooks
 from flashq.engine.departure import depart, is_busy
 from flashq.engine.engine import Engine
-from flashq.engine.events import SlotArrived, SlotLeft, SlotPart
+from flashq.engine.events import HookSet, SlotArrived, SlotLeft, SlotPart
+from flashq.engine.settings import Chosen
 from flashq.protocol.slots import SLOTS, slot_of_queue
 from flashq.storage import checkpointer, parcels
 from flashq.storage.inspection import inspect_tables
@@ -129,6 +130,37 @@ def test_three_shards_hold_what_one_held(seed: int, tmp_path: Path) -> None:
         assert after[name] == before[name], name
     assert last.hooks.lines.keys() == source.hooks.lines.keys(), "every shard knows the webhooks"
     check_counts(last)
+
+
+def test_shard_that_missed_webhooks_and_settings_learns_them_with_a_slot(tmp_path: Path) -> None:
+    """Slot 0 tells each shard by one of its slots: who has none hears of nothing until it is given one again."""
+    life = Life(1, tmp_path)
+    kit = life.kit
+    old = kit.do(lambda engine: webhooks.make(engine, "https://example.com/", ["pushed"], None, "", ()))
+    while life.folded < kit.journal.durable_seq:
+        life.fold()
+    home = other(kit)
+    webhooks.set_(home, HookSet(old, "https://example.com/", ["pushed"], None, "", kit.now_ms))
+    webhooks.remove(home, old, ())
+    new = webhooks.make(home, "https://example.org/", ["failed"], None, "", ())
+    chosen.choose(home, Chosen(max_attempts=7), ())
+    slot = slot_of_queue("moved")
+    home.queue("moved").paused = True
+    parcel = Parcel(home, slot)
+    depart(home, slot)
+    parts = list(parcel.parts())
+    engine = kit.begin()
+    arrive(engine, slot, parts, parcel.mono_ms)
+    unpack(engine, slot, parts, 0)
+    engine.arriving.clear()
+    kit.commit()
+    while life.folded < kit.journal.durable_seq:
+        life.fold()
+    life.checkpointer.close()
+    for shard in (kit.engine, kit.replayed(), life.restarted()):
+        assert list(shard.hooks.lines) == [new]
+        assert (shard.hooks.version, shard.chosen.max_attempts) == (home.hooks.version, 7)
+    assert kit.engine.defaults.max_attempts == 7
 
 
 def other(kit: EngineKit) -> Engine:
