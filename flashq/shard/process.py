@@ -386,6 +386,7 @@ class Shard:
         if not ticks.is_open:
             ticks.begin()
         self._gauges.forwarded_in += 1
+        self.engine.totals.rare_changed = True
         if self.engine.in_grace:
             still_there(self.engine, incoming.gid)
         if incoming.gid:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from flashq.testing.cluster import Cluster
+from tests.integration.calls import until
 from tests.integration.wire import CODECS, Place, Reply, Wire
 
 WAIT_MS = 20_000
@@ -142,13 +143,17 @@ def test_listing_has_the_crons_of_all_shards_under_both_keys(place: Place, wire:
 
 
 @pytest.mark.parametrize("away", [False, True], ids=["one shard", "name and cron on the other shard"])
-def test_runs_with_a_custom_id_make_a_job_while_none_has_it(place: Place, wire: Wire, away: bool) -> None:
+def test_runs_with_a_custom_id_make_a_job_while_none_has_it(
+    cluster: Cluster, place: Place, wire: Wire, away: bool
+) -> None:
     queue = place.queue()
     name, custom = (place.foreign(), place.foreign()) if away else (place.queue(), place.queue())
     wire.ok("CRON", name=name, queue=queue, data="run", repeat_every=200, job_id=custom)
     assert crons_of(wire)[name]["options"] == {"job_id": custom}
     first = pulled(wire, queue)
     assert (first["custom_id"], first["data"]) == (custom, "run")
+    # A name on another shard hears of the job behind its push.
+    until(cluster, lambda: wire.ok("GETJOBBYCUSTOMID", job_id=custom)["job"] is not None, "the name to have its job")
     assert wire.ok("GETJOBBYCUSTOMID", job_id=custom)["job"]["id"] == first["id"]
     assert wire.ok("PULL", queue=queue, timeout=700)["job"] is None, "the first has the name still"
     wire.ok("ACK", id=first["id"], lease=first["lease"])
