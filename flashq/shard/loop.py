@@ -87,10 +87,13 @@ class ShardLoop:
         if engine.events:
             events, promise, sync = engine.taken()
             before_ns = monotonic_ns()
+            took_ms = before_ns // 1_000_000 - engine.mono_ms
+            if took_ms and not 0 < took_ms <= TOOK_MAX:
+                took_ms = 0 if took_ms < 0 else TOOK_MAX
             try:
                 self._seq = self._journal.append(
                     events, at_ms=engine.now_ms, mono_ms=engine.mono_ms, promise=promise, sync=sync,
-                    took_ms=min(max(before_ns // 1_000_000 - engine.mono_ms, 0), TOOK_MAX),
+                    took_ms=took_ms,
                 )  # fmt: skip
             except StorageError as e:
                 self.faulty = True

@@ -234,7 +234,9 @@ class SegmentJournal:
             self._make_way(size)
         at = self._at
         seq = self.durable_seq + 1
-        flags = self._flags | took_ms << TOOK_SHIFT
+        flags = self._flags
+        if took_ms:
+            flags |= took_ms << TOOK_SHIFT
         fields = _pack_body(size, self._crc, flags, seq, self._epoch, at_ms, mono_ms, self.synced_seq)
         crc = crc32c(crc32c(0, fields), body)
         head = _pack_prefix(self._salt, crc) + fields

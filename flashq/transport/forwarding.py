@@ -84,12 +84,14 @@ class Forwarder:
         codec = link.codec
 
         def failed(failure: Failure) -> None:
-            text = f"Shard {shard} is unavailable"
-            if failure == "timeout":
+            text, code = f"Shard {shard} is unavailable", str(failure)  # encoders take no subclass of str
+            if failure == "timeout" and not failure.may_have_happened:
+                code = "unavailable"  # it never left: a shard that stays down, or is not back yet
+            elif failure == "timeout":
                 text = f"Shard {shard} did not answer within {self._deadline_ms} ms: deadline exceeded"
             elif failure == FAULTY:
                 text = f"Internal fault on the way to shard {shard}; the log has it"
-            body = replies.failure_text(codec, text, str(failure))  # encoders take no subclass of str
+            body = replies.failure_text(codec, text, code)
             held.reply(replies.with_req_id(codec, body, req_id))
 
         def came(body: bytes) -> None:
