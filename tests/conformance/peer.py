@@ -6,6 +6,7 @@ MessagePack map. Every read has a deadline, so a server that says nothing fails 
 
 import json
 import socket
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -182,3 +183,12 @@ def refused(reply: Reply, what: str = "") -> Reply:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) < 500 else text[:500] + "…"
+
+
+def until(c: Peer, holds: Callable[[], bool]) -> None:
+    """Wait for what becomes true by itself, some seconds at most."""
+    for _ in range(250):
+        if holds():
+            return
+        c.ok("PULL", queue="nobody-pushes-here", timeout=20)
+    raise AssertionError("it did not become true")

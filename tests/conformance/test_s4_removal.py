@@ -1,11 +1,10 @@
 """§4.11: DRAIN, OBLITERATE, CLEAN."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.conformance.peer import Peer
+from tests.conformance.peer import Peer, until
 from tests.conformance.ways import Way
 
 
@@ -22,15 +21,6 @@ def one_of_each(c: Peer, q: str, way: Way) -> dict[str, int]:
     ids["waiting-parent"] = c.ok("FLOW", queue=q, data=7, children=[{"queue": way.far(), "data": 1}])["parent_id"]
     assert {state: c.state(job_id) for state, job_id in ids.items()} == {state: state for state in ids}
     return ids
-
-
-def until(c: Peer, holds: Callable[[], bool]) -> None:
-    """Wait for what becomes true by itself, some seconds at most."""
-    for _ in range(250):
-        if holds():
-            return
-        c.ok("PULL", queue="nobody-pushes-here", timeout=20)
-    raise AssertionError("it did not become true")
 
 
 def check_left(c: Peer, ids: dict[str, int], removed: set[str]) -> None:

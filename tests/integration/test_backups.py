@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from flashq.cli.main import app
 from flashq.cluster.backups.manifest import read_manifest
 from flashq.cluster.backups.shelf import backups
 from flashq.testing.cluster import Cluster
@@ -30,6 +32,12 @@ def run(*line: str | Path, environ: Mapping[str, str] | None = None) -> tuple[in
         env={name: value for name, value in os.environ.items() if not name.startswith("FLASHQ_")} | {**(environ or {})},
     )  # fmt: skip
     return ended.returncode, ended.stdout + ended.stderr
+
+
+def answered(*line: str | Path) -> tuple[int, str]:
+    """As `run`, in this process: for many refusals, each of which would cost a start of Python."""
+    result = CliRunner().invoke(app, [str(word) for word in line])
+    return result.exit_code, result.output
 
 
 def ran(*line: str | Path, environ: Mapping[str, str] | None = None) -> str:
@@ -189,20 +197,20 @@ def test_backups_of_a_stopped_and_of_a_killed_cluster_and_only_the_latest_are_ke
 
 def test_what_cannot_be_backed_up_or_restored_is_refused_in_a_line(tmp_path: Path) -> None:
     folder, new = tmp_path / "backups", tmp_path / "new"
-    assert "no cluster has kept anything here" in run("backup", folder, "--data", tmp_path / "none")[1]
+    assert "no cluster has kept anything here" in answered("backup", folder, "--data", tmp_path / "none")[1]
     assert backups(folder) == []
     with Cluster(shards=2) as cluster:
         with Wire(cluster.connect()) as wire:
             kinds_of_jobs(wire, "q")
             kinds_of_jobs(wire, "r")
         backup = Path(backed_up(cluster, folder)["backup"])
-        assert "another cluster uses this folder" in run("restore", backup, "--data", cluster.data)[1]
-    assert "--keep -1: allowed is a number from 0" in run("backup", folder, "--keep", "-1")[1]
-    assert "there is no backup here" in run("restore", tmp_path, "--data", new)[1]
-    assert "shards = 2000: allowed is" in run("restore", backup, "--data", new, "--shards", "2000")[1]
+        assert "another cluster uses this folder" in answered("restore", backup, "--data", cluster.data)[1]
+    assert "--keep -1: allowed is a number from 0" in answered("backup", folder, "--keep", "-1")[1]
+    assert "there is no backup here" in answered("restore", tmp_path, "--data", new)[1]
+    assert "shards = 2000: allowed is" in answered("restore", backup, "--data", new, "--shards", "2000")[1]
     new.mkdir()
     (new / "precious").write_text("x")
-    code, said = run("restore", backup, "--data", new)
+    code, said = answered("restore", backup, "--data", new)
     assert code == 2
     assert "is not empty: it has precious" in said
     assert (new / "precious").read_text() == "x"
@@ -212,16 +220,16 @@ def test_what_cannot_be_backed_up_or_restored_is_refused_in_a_line(tmp_path: Pat
         middle = len(whole) // 2
         for damaged in (whole[:-2], whole[:middle] + bytes([whole[middle] ^ 4]) + whole[middle + 1 :]):
             path.write_bytes(damaged)
-            code, said = run("restore", backup, "--data", new)
+            code, said = answered("restore", backup, "--data", new)
             assert code == 1, said
             assert str(path) in said
         path.unlink()
-        assert str(path) in run("restore", backup, "--data", new)[1]
+        assert str(path) in answered("restore", backup, "--data", new)[1]
         path.write_bytes(whole)
     later = json.loads((backup / "manifest.json").read_bytes()) | {"format": 2}
     shutil.copytree(backup, tmp_path / "flashq-later")
     (tmp_path / "flashq-later" / "manifest.json").write_text(json.dumps(later))
-    assert "has format 2, this flashq reads up to 1" in run("restore", tmp_path / "flashq-later", "--data", new)[1]
+    assert "has format 2, this flashq reads up to 1" in answered("restore", tmp_path / "flashq-later", "--data", new)[1]
     started = Cluster(shards=2, data=new)  # a restore was broken off here
     started.launch()
     started.wait_output("a restore into this folder was broken off: restore it again")

@@ -107,6 +107,7 @@ def refusal(url: str, cluster: Cluster, *, shards: int = 2) -> str:
     return said
 
 
+@pytest.mark.parametrize("url", ["psycopg"], indirect=True)  # each refusal is a start; what is refused is the same
 def test_starts_that_cannot_be_say_why_in_one_line(cluster: Cluster, url: str, postgres: PostgresServer) -> None:
     assert "another cluster (host " in refusal(url, cluster)
     assert "uses this database" in refusal(url, cluster)
