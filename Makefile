@@ -5,14 +5,15 @@
 #                    SHARDS=1|2|32 starts one so large, DATABASE=psycopg|psycopg2 on PostgreSQL
 # make load     measure (see python -m loadtest --help);   make soak    the long campaigns
 #
-# Variables: ARGS="..." goes to the command; JOBS=4 is the number of test processes; PYTHON=python3.12 picks one.
+# Variables: ARGS="..." goes to the command; JOBS=4 is the number of test processes, by default one more than there are
+# cores, as many wait; PYTHON=python3.12 picks one.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help start test check lint types imports audit conformance load soak stubs docs lock clean debian
 
 ARGS ?=
-JOBS ?= auto
+JOBS ?= $(shell expr $$(nproc) + 1)
 ADDR ?=
 SHARDS ?= 2
 DATABASE ?=

@@ -112,9 +112,11 @@ def test_keys_of_both_shards_are_listed_in_slices(place: Place, wire: Wire) -> N
 
 def test_cron_fires_for_a_queue_of_another_shard(place: Place, wire: Wire) -> None:
     """With all that a job can be told, also where the options are an object of their own."""
-    for name, queue in ((place.queue(), place.foreign()), (place.foreign(), place.queue())):
+    crons = ((place.queue(), place.foreign()), (place.foreign(), place.queue()))
+    for name, queue in crons:
         wire.ok("CRON", name=name, queue=queue, data={"é": 1}, schedule="*/1", priority=5, tags=["t"],
                 options={"max_attempts": 8, "limit": 2})  # fmt: skip
+    for name, queue in crons:
         jobs = [pulled(wire, queue) for _ in range(2)]
         assert [(j["data"], j["priority"], j["tags"], j["max_attempts"]) for j in jobs] == [({"é": 1}, 5, ["t"], 8)] * 2
         assert jobs[0]["id"] != jobs[1]["id"]
