@@ -38,7 +38,7 @@ start: $(RUN)
 	@exec $(BIN)/flashq cluster start $(ARGS)
 
 test: $(TEST) debian
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 check: lint types imports audit test
 

@@ -34,7 +34,7 @@ from tests.conformance.ways import (
 COLUMNS: Final = tuple("-".join(way) for way in (*TCP_WAYS, *DOOR_WAYS))
 SAMPLED: Final = ((TEXT, HTTP), (TEXT, ROUTES), (MSGPACK, GRPC))
 """Ways of which a part is run with all tests."""
-SAMPLE: Final = ("test_s2_ack.py", "test_s2_batch.py", "test_s2_kv.py", "test_s2_flows.py", "test_s11_faults.py")
+SAMPLE: Final = ("test_s2_ack.py", "test_s2_kv.py", "test_s11_faults.py")
 """That part: each file costs a cluster."""
 _sampled: set[tuple[str, tuple[str, str]]] = set()
 OWN_SERVER: Final = "own_server"

@@ -22,7 +22,7 @@ from flashq.api.http.pages.all import PAGES
 from flashq.api.http.table import ROUTES
 from flashq.testing.cluster import Cluster
 
-EXAMPLES: Final = 3
+EXAMPLES: Final = 2
 """Drawn for each route, of either kind."""
 CHECKS: Final = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance,
