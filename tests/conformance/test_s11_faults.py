@@ -253,7 +253,7 @@ def test_f26_rate_limit_is_charged_per_delivered_job(c: Peer, q: str) -> None:
 
 
 def test_f27_concurrency_counts_what_is_active(c: Peer, q: str) -> None:
-    c.ok("PUSHB", queue=q, jobs=[{"data": n, "stall_timeout": 20, "backoff": 600_000} for n in range(2)])
+    c.ok("PUSHB", queue=q, jobs=[{"data": n, "stall_timeout": 1_500, "backoff": 600_000} for n in range(2)])
     c.pull(q)
     c.ok("SETCONCURRENCY", queue=q, limit=1)
     c.nothing(q)
