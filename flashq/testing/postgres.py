@@ -99,7 +99,7 @@ class PostgresServer:
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise AssertionError(f"PostgreSQL does not start: {(self.folder / 'log').read_text()[-2000:]}")
-            time.sleep(0.02)  # polled: a server tells nobody when it is ready
+            time.sleep(0.02)  # a test's server, looked at from outside: it tells nobody when it is ready
 
     def _answers(self) -> bool:
         with contextlib.suppress(psycopg.OperationalError), psycopg.connect(self.url("postgres"), connect_timeout=5):
