@@ -15,9 +15,10 @@ from flashq.protocol import commands as c
 from flashq.protocol import replies
 from flashq.protocol.codec import payload_of, raw
 from flashq.protocol.dispatch import Codec
+from flashq.protocol.slots import slot_of_queue
 from flashq.shard.depending import KnownFirst, depends_elsewhere
 from flashq.shard.gathering import Part, everywhere
-from flashq.shard.verbs import Fields, Request, Verb, by_name
+from flashq.shard.verbs import Fields, Later, Request, Verb, by_name
 
 if TYPE_CHECKING:
     from flashq.shard.dispatcher import ShardDispatcher
@@ -51,7 +52,15 @@ def _set(here: "ShardDispatcher", request: Request) -> Fields | None:
         _set_when_known(here, request, entries, event)
         return None
     crons.put(engine, event)
+    if (slot_of_queue(event.name), slot_of_queue(event.queue)) in engine.outbox.waiting:
+        _answer_when_aimed(here, request.hold(), event)
+        return None
     return {}
+
+
+def _answer_when_aimed(here: "ShardDispatcher", later: Later, event: events.CronSet) -> None:
+    """OBLITERATE takes the crons along that the queue's slot knows: whoever has our answer may count on that."""
+    here.when_told(slot_of_queue(event.name), (slot_of_queue(event.queue),), lambda: later.reply({}))
 
 
 def _set_when_known(
@@ -66,7 +75,7 @@ def _set_when_known(
             later.refuse(error)
         else:
             crons.put(here.engine, event)
-            later.reply({})
+            _answer_when_aimed(here, later, event)
         here.gates.open(gid)
 
     KnownFirst(here, entries, known)

@@ -47,9 +47,15 @@ def answer(here: "ShardDispatcher", request: Request, draft: Draft, fields: Call
 def _end(here: "ShardDispatcher", later: Later, gid: int, draft: Draft, fields: Callable[[], Fields]) -> None:
     if draft.error is not None:
         later.refuse(draft.error)
-    else:
+        here.gates.open(gid)
+        return
+
+    def told() -> None:
         later.reply(fields())
-    here.gates.open(gid)
+        here.gates.open(gid)
+
+    # A job of another shard is there for other commands when that has heard of the decision.
+    here.when_told(draft.root & 1023, draft.slots, told)
 
 
 def push(

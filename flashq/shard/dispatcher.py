@@ -102,6 +102,8 @@ class ShardDispatcher:
         """Why pushes are refused just now; empty: they are not."""
         self.publish: Callable[[], None] = _nothing
         """Writes this shard's counters and gauges, so that what is read of them is of now; set by the loop."""
+        self.when_told: Callable[[int, Iterable[int], Callable[[], object]], None] = _told_at_once
+        """`(source, targets, done)`: see Postman, who sets it."""
         self.wake: Callable[[], None] = _nothing
         """Begins a tick if none is open: for what comes by itself; set by the loop."""
         self.desk = EventDesk(
@@ -796,6 +798,11 @@ def acked_fields(ids: list[int], refused: list[tuple[int, FlashqError]]) -> dict
 def _others_wait(queue: Queue) -> bool:
     """Whether pulls that came earlier wait, and could be served: they come first."""
     return any(w.live and w.ticket.takes_jobs() for w in queue.waiters)
+
+
+def _told_at_once(source: int, targets: Iterable[int], done: Callable[[], object]) -> None:
+    """A dispatcher without a postman tells nobody."""
+    done()
 
 
 def _nothing() -> None:

@@ -2,9 +2,13 @@
 
 One batch of a pair of slots is under way at a time, so that messages arrive in order; what fails is sent again soon,
 or when its receiver serves again.
+
+A client whose request is carried out by messages too is answered when they have arrived (`when_told`): what it asks
+next, of whichever shard, comes behind them.
 """
 
 import asyncio
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +23,21 @@ if TYPE_CHECKING:
 
 BATCH_MAX: Final = 256
 RETRY_S: Final = 0.1
+TOLD_WITHIN_S: Final = 1.0
+"""So long an answer waits for a shard that is down. What was decided is on disk, and will be told."""
 _messages: Final = list[Message]
+
+
+class _Wait:
+    """An answer that waits until messages have arrived."""
+
+    __slots__ = ("done", "left", "timer")
+
+    def __init__(self, left: dict[tuple[int, int], int], done: Callable[[], object]) -> None:
+        self.left = left
+        """The last message that matters, by pair of slots."""
+        self.done = done
+        self.timer: asyncio.TimerHandle | None = None
 
 
 class Postman:
@@ -30,9 +48,40 @@ class Postman:
         self._loop = loop
         self._under_way: set[tuple[int, int]] = set()
         self._retry: asyncio.TimerHandle | None = None
+        self._waits: dict[_Wait, None] = {}
+        here.when_told = self.when_told
         here.engine.outbox.fresh |= here.engine.outbox.waiting.keys()
         self._on_disk: dict[tuple[int, int], int] | None = None
         """The last message of each pair that is on disk, where a tick's end does not mean that all are."""
+
+    def when_told(self, source: int, targets: Iterable[int], done: Callable[[], object]) -> None:
+        """Call `done` when these slots have on disk all that waits for them now; at once if nothing does.
+
+        After `TOLD_WITHIN_S` it is called all the same.
+        """
+        lines = self._here.engine.outbox.waiting
+        left = {(source, target): line[-1].no for target in targets if (line := lines.get((source, target)))}
+        if not left:
+            done()
+            return
+        wait = _Wait(left, done)
+        self._waits[wait] = None
+        wait.timer = self._loop.call_later(TOLD_WITHIN_S, self._give_up, wait)
+
+    def _give_up(self, wait: _Wait) -> None:
+        if wait in self._waits:
+            del self._waits[wait]
+            self._here.wake()
+            wait.done()
+
+    def _told(self, pair: tuple[int, int], through: int) -> None:
+        for wait in [wait for wait in self._waits if pair in wait.left and wait.left[pair] <= through]:
+            del wait.left[pair]
+            if not wait.left:
+                del self._waits[wait]
+                if wait.timer is not None:
+                    wait.timer.cancel()
+                wait.done()
 
     def reached(self, marks: dict[tuple[int, int], int]) -> None:
         """Messages up to these are on disk: send what is new among them."""
@@ -66,6 +115,8 @@ class Postman:
         """They have it."""
         self._under_way.discard(pair)
         told(self._here.engine, *pair, through)
+        if self._waits:
+            self._told(pair, through)
         if pair in self._here.engine.outbox.waiting:
             self._here.engine.outbox.fresh.add(pair)
 
@@ -83,8 +134,9 @@ class Postman:
         self.send()
 
     def stop(self) -> None:
-        if self._retry is not None:
-            self._retry.cancel()
+        for timer in (self._retry, *(wait.timer for wait in self._waits)):
+            if timer is not None:
+                timer.cancel()
 
 
 def _post(here: "ShardDispatcher", value: Any, way: internal.Answer) -> int:

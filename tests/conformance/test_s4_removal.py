@@ -55,7 +55,7 @@ def test_obliterate_resets_the_queue(c: Peer, way: Way, q: str) -> None:
     c.ok("CRON", name=name, queue=q, data=1, schedule="0 0 1 1 *")
     c.ok("OBLITERATE", queue=q)
     assert c.ok("ISPAUSED", queue=q)["paused"] is False
-    # The cron lives where its name does: another shard is told, a moment later.
+    # The cron lives where its name does: another shard is told that it goes, a moment later.
     until(c, lambda: name not in [entry["name"] for entry in c.ok("CRONLIST")["crons"]])
     job_id = c.push(q, 2, unique_key="k")
     assert c.pull(q)["id"] == job_id
