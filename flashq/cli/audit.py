@@ -10,6 +10,7 @@ import typer
 from flashq.cli.options import ConfigOption
 from flashq.cli.output import REFUSED, end, say, say_json, told
 from flashq.clock import SystemClock
+from flashq.cluster.backups.shelf import shown
 from flashq.config import load
 from flashq.errors import ConfigError
 from flashq.units import parse_duration_ms
@@ -86,12 +87,12 @@ def since_ms(text: str) -> int:
 
 def document(deed: "Deed") -> dict[str, Any]:
     """A deed for programs."""
-    return deed._asdict() | {"time": _time(deed.at_ms)}
+    return deed._asdict() | {"time": shown(deed.at_ms)}
 
 
 def line(deed: "Deed") -> str:
     """A deed for people."""
-    parts = [_time(deed.at_ms), f"shard-{deed.shard:02} record {deed.record}", deed.what]
+    parts = [shown(deed.at_ms), f"shard-{deed.shard:02} record {deed.record}", deed.what]
     if deed.queue:
         parts.append(f"queue {deed.queue}")
     if deed.jobs:
@@ -106,7 +107,3 @@ def _jobs(runs: list[tuple[int, int]]) -> str:
         return f"job {runs[0][0]}"
     shown = [str(first) if n == 1 else f"{first}…{first + (n - 1) * 1024}" for first, n in runs[:_JOBS_SHOWN]]
     return f"{count} jobs {', '.join(shown)}{', …' if len(runs) > _JOBS_SHOWN else ''}"
-
-
-def _time(at_ms: int) -> str:
-    return datetime.fromtimestamp(at_ms / 1_000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""flashq cluster start, status, stop, log-level."""
+"""flashq cluster start, status, stop, log-level, move, spread."""
 
 import os
 import sys

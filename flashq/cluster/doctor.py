@@ -108,7 +108,7 @@ def _settled(slots: SlotMap, shard: int, folder: Path) -> Examined:
         if not found or found == before:
             return examined
         before = found
-        time.sleep(PAUSE_S)  # a command's wait: a shard that folds and recycles tells nobody from outside when it is done
+        time.sleep(PAUSE_S)  # a command's wait: a shard tells nobody from outside when it has folded and recycled
     raise Unavailable(f"shard {shard}: it works faster than it can be looked at: try again, or stop the cluster")
 
 

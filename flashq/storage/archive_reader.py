@@ -114,9 +114,10 @@ def inspect_archive(
             yield Finding(path, f"entry {entry.no}", f"record {entry.first} does not follow record {chained.last}")
         chained = entry
         yield from _inspect_segment(folder, shard, entry, files)
-    if chained is not None and chained.last < tables_position:
+    last = chained.last if chained is not None else 0
+    if last < tables_position:
         yield Finding(
-            path, "", f"it ends with record {chained.last}, but the tables hold records up to {tables_position}: "
+            path, "", f"it ends with record {last}, but the tables hold records up to {tables_position}: "
             "segments are missing at the end",
         )  # fmt: skip
 

@@ -213,8 +213,8 @@ def _said(event: Any, _: Queues) -> Said:
 
 
 def _shown(value: Any) -> Any:
-    """A value as JSON has it; of bytes within it only the size."""
-    return msgspec.to_builtins(value, enc_hook=repr, builtin_types=(bytes,)) if not _has_bytes(value) else "…"
+    """A value as JSON has it; "…" where there are bytes within it."""
+    return "…" if _has_bytes(value) else msgspec.to_builtins(value, enc_hook=repr)
 
 
 def _has_bytes(value: Any) -> bool:

@@ -50,7 +50,7 @@ class JournalCopy:
         self._shard = shard
         self._into = into
         self._done: set[str] = set()
-        """Segments behind which the journal had gone on when they were copied."""
+        """Segments behind which the journal had gone on before they were copied: nothing more comes into them."""
 
     def take(self, after_seq: int) -> None:
         """Copy what is behind `after_seq`, and new since the last time.
@@ -62,11 +62,11 @@ class JournalCopy:
             segments = self._opened()
             try:
                 needed = segments[first_needed(segments, after_seq) :]
+                begun = [segment for segment in needed if self._begun(segment)]  # before any is copied
                 for segment in needed:
                     name = Path(segment.path).name
                     if name not in self._done:
                         self._copy(segment, self._into / name)
-                begun = [segment for segment in needed if self._begun(segment)]
                 self._done.update(Path(segment.path).name for segment in begun[:-1])
             finally:
                 for segment in segments:

@@ -48,8 +48,6 @@ class Parcel:
         self.slot = slot
         self.mono_ms = engine.mono_ms
         """What the clock shows by which leases have their moments."""
-        self.bytes = 0
-        """Of the parts that were made so far."""
         found = engine.slots.get(slot)
         self._pages = list(found.pages.values()) if found is not None else []
         self._small = list(_small_rows(engine, slot))
@@ -62,14 +60,9 @@ class Parcel:
             rows.append((table, row))
             size += _ROW_BYTES + sum(len(value) for value in row.values() if isinstance(value, bytes | str))
             if size >= PART_BYTES:
-                yield self._part(rows)
+                yield _encode(rows)
                 rows, size = [], 0
-        yield self._part(rows)
-
-    def _part(self, rows: list[tuple[str, Row]]) -> bytes:
-        part = _encode(rows)
-        self.bytes += len(part)
-        return part
+        yield _encode(rows)
 
     def _rows(self) -> Iterator[tuple[str, Row]]:
         yield from self._small

@@ -86,9 +86,9 @@ def cut_at(shards: Iterable[Behind], at_ms: int) -> Cut | None:
     latest: tuple[int, Cut] | None = None
     for shard in shards:
         for record in shard.records():
-            ended_ms = record.at_ms + record.took_ms
-            if ended_ms <= at_ms and (latest is None or (ended_ms, record.mono_ms) >= (latest[0], latest[1].mono_ms)):
-                latest = ended_ms, Cut(record.boot, record.mono_ms + record.took_ms)
+            ended_ms, mono_ms = record.at_ms + record.took_ms, record.mono_ms + record.took_ms
+            if ended_ms <= at_ms and (latest is None or (ended_ms, mono_ms) >= (latest[0], latest[1].mono_ms)):
+                latest = ended_ms, Cut(record.boot, mono_ms)
     return latest[1] if latest else None
 
 

@@ -181,7 +181,7 @@ def find_mark(archive_dir: Path) -> Shipped | None:
         return None
     except OSError as fault:
         raise StorageError(f"{path} cannot be read: {fault.strerror}") from fault
-    except msgspec.DecodeError as fault:
+    except (msgspec.DecodeError, UnicodeDecodeError) as fault:
         raise JournalCorrupt(f"{path} is damaged: {fault}") from fault
     if mark.format > FORMAT:
         raise CheckpointTooNew(f"{path} has format {mark.format}, this flashq reads up to {FORMAT}: use a later one")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError
 
 from flashq.errors import StorageError
@@ -95,7 +95,7 @@ class FileSite:
         if not self._path.exists():
             return None
         with checked(self):
-            engine = s.connect(self._path)
+            engine = self._engine()
             try:
                 connection = engine.connect()
                 connection.exec_driver_sql("BEGIN")
@@ -104,6 +104,10 @@ class FileSite:
                 engine.dispose()
                 raise
         return connection
+
+    def _engine(self) -> Engine:
+        """Who `read` connects by."""
+        return s.connect(self._path)
 
     def write(self) -> Connection:
         return s.connect(self._path).connect()
@@ -127,19 +131,8 @@ class ReadOnlySite(FileSite):
     It may be written meanwhile; what is read is what was there when `read` was called.
     """
 
-    def read(self) -> Connection | None:
-        if not self._path.exists():
-            return None
-        with checked(self):
-            engine = s.connect_to_look(self._path)
-            try:
-                connection = engine.connect()
-                connection.exec_driver_sql("BEGIN")
-                s.check_meta(s.read_meta(connection), self.name, self.shard)
-            except BaseException:
-                engine.dispose()
-                raise
-        return connection
+    def _engine(self) -> Engine:
+        return s.connect_to_look(self._path)
 
     def damaged(self, fault: DBAPIError) -> bool:
         """What cannot be read cannot be called whole."""

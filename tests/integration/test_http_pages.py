@@ -115,6 +115,7 @@ def test_shard_that_is_down_is_told_and_its_queues_are_unavailable() -> None:
     with Cluster(shards=2, durability="commit", http=True, settings=slow) as cluster, Web(cluster) as web:
         queue = next(cluster.queues_of(1))
         assert web.ok("GET", "/ready")["ready"] is True
+        assert web.ok("GET", f"/queues/{queue}/count") == 0  # so that what is asked below leaves
         import signal
 
         pid = cluster.kill("shard-01", signal.SIGSTOP)  # it hangs: nothing is answered any more

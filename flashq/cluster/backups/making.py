@@ -14,7 +14,7 @@ If a shard was faster than we, or slots moved meanwhile, all is begun anew.
 import shutil
 import sqlite3
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -89,7 +89,10 @@ def back_up(settings: Settings, folder: Path, *, keep: int = 0, at: Point = bool
 def _check_room(data: Path, folder: Path) -> None:
     """Two copies of the tables lie there for a while, and what is packed."""
     paths = [*data.glob(f"shard-*/{s.FILE}"), *data.glob(f"shard-*/{JOURNAL}/*.seg")]
-    needed = 2 * sum(path.stat().st_size for path in paths) + SPARE_BYTES
+    needed = SPARE_BYTES
+    for path in paths:
+        with suppress(FileNotFoundError):  # a segment that was used again meanwhile
+            needed += 2 * path.stat().st_size
     free = OsFiles().free_bytes(str(folder))
     if free < needed:
         raise DiskFull(f"{folder}: {needed} bytes are needed for a backup, there are {free}")

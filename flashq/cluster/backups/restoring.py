@@ -92,6 +92,7 @@ def _clear(data: Path) -> None:
             if path.exists():
                 shutil.rmtree(path)
         (data / "epoch").unlink(missing_ok=True)
+        (data / f"{FILE}.new").unlink(missing_ok=True)
         (data / FILE).unlink()
     for path in sorted(data.iterdir()):
         if path.name != LOCK_FILE:

@@ -10,6 +10,7 @@ drafts that it finds were left by one that was killed.
 
 import fcntl
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ from flashq.errors import ConfigError, StorageError
 from flashq.storage.files import OsFiles
 
 PREFIX: Final = "flashq-"
+_NAME: Final = re.compile(rf"{PREFIX}\d{{8}}T\d{{6}}\.\d{{3}}Z")
+"""What `name_of` gives: anything else that stands there is not ours to remove."""
 DRAFT: Final = ".draft-"
 GONE: Final = ".gone-"
 LOCK: Final = ".lock"
@@ -64,7 +67,7 @@ def backups(folder: Path) -> list[Path]:
     """All whole ones, oldest first."""
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name.startswith(PREFIX) and path.is_dir())
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
 
 
 def find_backup(place: Path, until_ms: int | None = None) -> Path:
@@ -72,7 +75,7 @@ def find_backup(place: Path, until_ms: int | None = None) -> Path:
 
     Raises ConfigError.
     """
-    if place.name.startswith(PREFIX) or (place / "manifest.json").exists():
+    if _NAME.fullmatch(place.name) or (place / "manifest.json").exists():
         return place
     found = backups(place)
     if not found:
