@@ -60,7 +60,8 @@ def _set(here: "ShardDispatcher", request: Request) -> Fields | None:
 
 def _answer_when_aimed(here: "ShardDispatcher", later: Later, event: events.CronSet) -> None:
     """OBLITERATE takes the crons along that the queue's slot knows: whoever has our answer may count on that."""
-    here.when_told(slot_of_queue(event.name), (slot_of_queue(event.queue),), lambda: later.reply({}))
+    source, targets = slot_of_queue(event.name), (slot_of_queue(event.queue),)
+    later.reply_when({}, lambda send: here.when_told(source, targets, send))
 
 
 def _set_when_known(

@@ -50,12 +50,15 @@ def _end(here: "ShardDispatcher", later: Later, gid: int, draft: Draft, fields: 
         here.gates.open(gid)
         return
 
-    def told() -> None:
-        later.reply(fields())
-        here.gates.open(gid)
+    def when_told(send: Callable[[], object]) -> None:
+        def told() -> None:
+            send()
+            here.gates.open(gid)
+
+        here.when_told(draft.root & 1023, draft.slots, told)
 
     # A job of another shard is there for other commands when that has heard of the decision.
-    here.when_told(draft.root & 1023, draft.slots, told)
+    later.reply_when(fields(), when_told)
 
 
 def push(

@@ -708,6 +708,7 @@ class _Probe:
         self._req_id = req_id
         self.slot = slot
         self._held: Ticket | None = None
+        self._kept = False
         self._copies: list[tuple[Ticket, bytes, int]] = []
         self.gid = link.gid
         self.codec = link.codec
@@ -715,9 +716,10 @@ class _Probe:
         self.wrong_tokens = 0
         self.address = ""
 
-    def _keep(self, body: bytes) -> None:
+    def keep(self, body: bytes) -> None:
         """Faults are not kept: sent again, the request may succeed."""
-        if replies.is_ok(self.codec, body):
+        if replies.is_ok(self.codec, body) and not self._kept:
+            self._kept = True
             scope, key = self._key
             remember(self._here.engine, scope, key, self._digest, body, self.slot)
 
@@ -734,7 +736,7 @@ class _Probe:
         """The reply of a request that was held has come."""
         self._here.wake()
         del self._here._keyed[self._key]
-        self._keep(body)
+        self.keep(body)
         for ticket, req_id, _ in self._copies:
             ticket.reply(replies.with_req_id(self.codec, body, req_id))
         assert self._held is not None
@@ -754,7 +756,7 @@ class _Probe:
         raise AssertionError("keyed commands do not subscribe")
 
     def reply(self, body: bytes) -> None:
-        self._keep(body)
+        self.keep(body)
         self._link.reply(replies.with_req_id(self.codec, body, self._req_id))
 
     def hold(self, *, ordered: bool) -> Ticket:
@@ -777,6 +779,10 @@ class _KeptTicket:
 
     def takes_jobs(self) -> bool:
         return self._probe.takes_jobs()
+
+    def keep(self, body: bytes) -> None:
+        """The reply is known, and is given later."""
+        self._probe.keep(body)
 
     def reply(self, body: bytes) -> bool:
         return self._probe.reply_later(body)

@@ -9,6 +9,7 @@ next, of whichever shard, comes behind them.
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +67,7 @@ class Postman:
             return
         wait = _Wait(left, done)
         self._waits[wait] = None
-        wait.timer = self._loop.call_later(TOLD_WITHIN_S, self._give_up, wait)
+        wait.timer = self._loop.call_later(TOLD_WITHIN_S, partial(self._give_up, wait))
 
     def _give_up(self, wait: _Wait) -> None:
         if wait in self._waits:

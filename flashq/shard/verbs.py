@@ -35,6 +35,18 @@ class Later:
         """Answer. False if the client has gone."""
         return self.say(replies.ok(self._codec, fields))
 
+    def reply_when(self, fields: Fields, wait: Callable[[Callable[[], object]], object]) -> None:
+        """Answer when `wait` calls back.
+
+        What is kept of it under an idempotency key is kept now, in the record of what was done: a process that dies
+        before the answer leaves must not do it again for a client that asks again.
+        """
+        body = replies.with_req_id(self._codec, replies.ok(self._codec, fields), self._req_id)
+        keep = getattr(self._held, "keep", None)
+        if keep is not None:
+            keep(body)
+        wait(lambda: self._held.reply(body))
+
     def refuse(self, error: FlashqError) -> bool:
         """Answer with an error. False if the client has gone."""
         return self.say(replies.failure(self._codec, error))

@@ -20,7 +20,7 @@ class Station:
         self.engine = Engine(epoch=1)
         self.engine.owns[7] = self.engine.owns[8] = 0
         self.under_way: list[tuple[Any, Callable[[int], None], Callable[[Exception], None]]] = []
-        self.timers: list[tuple[float, Callable[..., None], tuple[Any, ...]]] = []
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self.wakes = 0
         here: Any = SimpleNamespace(
             engine=self.engine, owner_of=lambda slot: slot, wake=self._wake, when_told=None
@@ -33,8 +33,8 @@ class Station:
     def _wake(self) -> None:
         self.wakes += 1
 
-    def _call_later(self, delay_s: float, call: Callable[..., None], *arguments: Any) -> Mock:
-        self.timers.append((delay_s, call, arguments))
+    def _call_later(self, delay_s: float, call: Callable[[], None]) -> Mock:
+        self.timers.append((delay_s, call))
         return Mock()
 
     def _ask(self, here: Any, shard: int, word: str, value: Any, on_answer: Any, on_fail: Any) -> None:
@@ -92,9 +92,9 @@ def test_shard_that_stays_away_is_waited_for_so_long_and_the_answer_comes_once(s
     station.tell(7)
     done = Mock()
     station.when_told(0, (7,), done)
-    [(delay_s, call, arguments)] = station.timers
+    [(delay_s, call)] = station.timers
     assert delay_s == TOLD_WITHIN_S
-    call(*arguments)
+    call()
     done.assert_called_once_with()
     assert station.wakes == 1, "in a tick, at whose end the answer leaves"
     station.arrive()
